@@ -1,0 +1,1 @@
+"""Blocks that let words and pixels talk inside the encoders."""

@@ -1,0 +1,1 @@
+"""From pixel features and words to a mask."""

@@ -1,0 +1,1 @@
+"""The model class, the recipes and the registry."""

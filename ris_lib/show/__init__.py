@@ -1,0 +1,1 @@
+"""Pictures: overlays, grids, comparisons."""
