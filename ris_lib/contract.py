@@ -27,8 +27,8 @@ EXPLANATIONS = {
     "query_masks": "(S, Nq, h, w) probability of each query's mask at each pixel",
     "query_scores": "(S, Nq) weight of each query in the final mask; sums to 1 over Nq where it is a softmax",
     "query_word_attention": "(S, Nq, L) attention of each query over the words; sums to 1 over L",
-    "word_pixel_attention": "list of (S, L, h, w), one per fusion: attention of each pixel over the words; sums to 1 over L",
-    "pixel_word_attention": "list of (S, L, h, w), one per fusion: attention of each word over the pixels; sums to 1 over h * w",
+    "word_pixel_attention": "list of (S, L, h, w), one per fusion: per pixel over the words; sums to 1 over L",
+    "pixel_word_attention": "list of (S, L, h, w), one per fusion: per word over the pixels; sums to 1 over h, w",
     "centre_states": "(S, steps, C) the centre embedding after each decoder step",
 }
 
@@ -170,6 +170,29 @@ class LossTerm(NamedTuple):
     count: Tensor
 
 
+@dataclass(frozen=True)
+class Dims:
+    """The channel counts of one model, for objectives with parameters of their own.
+
+    Args:
+        pyramid: Channels of the four maps, fine to coarse.
+        finest: Channels of ``PixelFeatures.finest`` as the head gets it.
+        memory: Channels of the coarser maps, coarse to fine.
+        context: Channels of the context map, or None.
+        word: Channels of the words, D.
+        sentence: Channels of the sentence, E.
+        vocabulary_size: Number of token ids.
+    """
+
+    pyramid: tuple[int, ...]
+    finest: int
+    memory: tuple[int, ...]
+    context: int | None
+    word: int
+    sentence: int
+    vocabulary_size: int
+
+
 def check_word_mask(word_mask: Tensor, shape: tuple[int, int], part: str) -> None:
     """Refuse a word mask that would be silently wrong.
 
@@ -194,6 +217,7 @@ def check_word_mask(word_mask: Tensor, shape: tuple[int, int], part: str) -> Non
 __all__ = [
     "EXPLANATIONS",
     "Batch",
+    "Dims",
     "Encoded",
     "FeatureMap",
     "FusionOutput",

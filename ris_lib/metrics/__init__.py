@@ -1,0 +1,33 @@
+"""mIoU, oIoU and Prec@k under a named protocol, counted in whole pixels.
+
+For sentence k with prediction P_k and target T_k, I_k = |P_k and T_k|, U_k = |P_k or T_k|::
+
+    oIoU   = sum_k I_k / sum_k U_k             (also written cIoU)
+    mIoU   = mean_k I_k / U_k                  (over sentences)
+    Prec@x = share of k whose I_k / U_k reaches x
+
+An empty union counts 0 everywhere. Example:
+
+    >>> import torch
+    >>> probabilities, target = torch.tensor([[0.9, 0.8], [0.2, 0.1]]), torch.tensor([[True, False], [False, False]])
+    >>> intersection, union = count_pixels(binarise(probabilities, "original"), target)
+    >>> accumulator = Accumulator("original")
+    >>> accumulator.update([int(intersection)], [int(union)], image_ids=[1])
+    >>> accumulator.result(intervals=False).miou
+    0.5
+"""
+
+from ris_lib.metrics.accumulator import TENTHS, Accumulator, Scores
+from ris_lib.metrics.protocols import PROTOCOLS, Protocol, binarise, count_pixels, get_protocol, resize_maps
+
+__all__ = [
+    "PROTOCOLS",
+    "TENTHS",
+    "Accumulator",
+    "Protocol",
+    "Scores",
+    "binarise",
+    "count_pixels",
+    "get_protocol",
+    "resize_maps",
+]

@@ -1,0 +1,97 @@
+"""The cache: whole or not at all, once or never again."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ris_lib.data.cache import atomic_write, build_once, cache_folder
+
+
+def test_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("RIS_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("RIS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "ris_lib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "ris_lib"
+
+
+def _stop_half_way(target: Path) -> None:
+    with atomic_write(target) as partial:
+        assert partial.suffix == target.suffix
+        assert partial.parent == target.parent
+        partial.mkdir() if target.is_dir() else partial.write_text("half")
+        raise RuntimeError("stop")
+
+
+def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path):
+    target = tmp_path / "new" / "a.txt"
+    with atomic_write(target) as partial:
+        partial.write_text("old")
+    with pytest.raises(RuntimeError, match="stop"):
+        _stop_half_way(target)
+    assert target.read_text() == "old"
+    assert os.listdir(target.parent) == ["a.txt"]
+    with atomic_write(target) as partial:
+        partial.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_folder_is_replaced_or_removed_whole(tmp_path):
+    for text in ("one", "two"):
+        with atomic_write(tmp_path / "folder") as partial:
+            partial.mkdir()
+            (partial / text).write_text(text)
+    with pytest.raises(RuntimeError, match="stop"):
+        _stop_half_way(tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["two"]
+
+
+def test_writing_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing was written"), atomic_write(tmp_path / "a"):
+        pass
+
+
+def test_a_failed_build_is_tried_again_and_a_good_one_is_kept(tmp_path):
+    calls = []
+
+    def build(partial):
+        calls.append(partial)
+        partial.mkdir()
+        if len(calls) == 1:
+            raise RuntimeError("full disk")
+
+    with pytest.raises(RuntimeError, match="full disk"):
+        build_once(tmp_path / "data", build)
+    assert not (tmp_path / "data").exists()
+    assert build_once(tmp_path / "data", build) == tmp_path / "data"
+    build_once(tmp_path / "data", build)
+    assert len(calls) == 2
+
+
+def test_what_a_killed_build_left_is_cleared_away(tmp_path):
+    stale, others = tmp_path / ".partial-0123abcd-data", tmp_path / ".partial-0123abcd-other-data"
+    stale.mkdir()
+    others.mkdir()
+    build_once(tmp_path / "data", Path.mkdir)
+    assert not stale.exists()
+    assert others.exists(), "another name's build may be running"
+
+
+def test_all_who_ask_at_once_wait_for_one(tmp_path):
+    calls = []
+
+    def build(partial):
+        calls.append(partial)
+        time.sleep(0.1)
+        partial.write_text("made")
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: build_once(tmp_path / "data.txt", build).read_text(), range(4)))
+    assert made == ["made"] * 4
+    assert len(calls) == 1

@@ -1,0 +1,1 @@
+"""Our numbers against those of other implementations; ``python -m tests.golden.check FOLDER`` runs them all."""
