@@ -1,6 +1,6 @@
 """mIoU, oIoU and Prec@k under a named protocol, counted in whole pixels.
 
-For sentence k with prediction P_k and target T_k, I_k = |P_k and T_k|, U_k = |P_k or T_k|::
+For sentence k, ``I_k`` is the number of pixels in both prediction and target, ``U_k`` in at least one of them::
 
     oIoU   = sum_k I_k / sum_k U_k             (also written cIoU)
     mIoU   = mean_k I_k / U_k                  (over sentences)

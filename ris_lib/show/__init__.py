@@ -1,1 +1,17 @@
-"""Pictures: overlays, grids, comparisons."""
+"""Pictures: overlays, grids, comparisons.
+
+``overlay`` gives an array, for files and the command line; ``show_samples`` and ``compare`` give matplotlib figures,
+for pages. Colours mean the same everywhere, see ``ris_lib.show.palette``.
+
+Example:
+    >>> import numpy as np
+    >>> picture, mask = np.full((4, 6, 3), 200, np.uint8), np.zeros((4, 6), bool)
+    >>> overlay(picture, mask).shape
+    (4, 6, 3)
+"""
+
+from ris_lib.show.figures import Picture, compare, show_samples
+from ris_lib.show.overlay import overlay
+from ris_lib.show.palette import PALETTE
+
+__all__ = ["PALETTE", "Picture", "compare", "overlay", "show_samples"]

@@ -1,0 +1,112 @@
+# Two commands set up everything on a machine that has Python 3.11 or newer and make:  make book   and   make test
+# `make help` lists the rest. On Windows, run make from Git Bash.
+
+PYTHON ?= python3
+REQUIREMENTS ?= requirements.lock
+VENV ?= .venv
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+PY := $(BIN)/python.exe
+else
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+endif
+READY := $(VENV)/.ready
+SITE := _build/html
+SAY := @printf '\n==> %s\n'
+
+# Pages and notebooks keep what they draw and index in a cache of their own, not in the user's.
+export RIS_CACHE ?= $(CURDIR)/_build/cache
+export JUPYTER_PLATFORM_DIRS ?= 1
+export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
+# Two test processes run side by side, one thread each.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help setup book test test-fast lint unit notebooks check-book format lock lock-lowest lock-newest teaser clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make .venv and install everything (only when the lock or pyproject.toml has changed)
+	@echo "$(VENV) is ready"
+
+$(READY): $(REQUIREMENTS) pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "This project needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another one: make setup PYTHON=python3.12" % v[:2])'
+	$(SAY) "installing $(REQUIREMENTS) into $(VENV) (about 5 GB; with uv under a minute, with pip some minutes)"
+	@if uv --version >/dev/null 2>&1; then \
+	  set -e; \
+	  test -x $(PY) || uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV); \
+	  uv pip install --quiet --python $(PY) -r $(REQUIREMENTS); \
+	  uv pip install --quiet --python $(PY) --no-deps -e .; \
+	else \
+	  set -e; \
+	  test -x $(PY) || $(PYTHON) -m venv $(VENV); \
+	  $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip; \
+	  $(PY) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS); \
+	  $(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
+	fi
+	@touch $@
+
+book: $(READY) ## Build the book: every page is executed, warnings are errors
+	$(SAY) "building the book; every page is executed"
+	@$(BIN)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --all
+	$(SAY) "the book is ready, open $(CURDIR)/$(SITE)/index.html"
+
+test: lint unit notebooks book check-book ## Everything: lint, unit tests, examples, notebooks, the built book
+	$(SAY) "all checks passed"
+
+test-fast: lint ## Lint and the quick unit tests, under 2 minutes
+	$(SAY) "quick unit tests"
+	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m "not slow and not book"
+
+lint: $(READY) ## ruff, ruff format, stripped notebooks, spelling
+	$(SAY) "style, stripped notebooks, spelling"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --keep-id --verify $(NOTEBOOKS),true)
+	@$(PY) book/_setup_cell.py
+	@$(BIN)/codespell
+
+unit: $(READY) ## Unit tests and the examples in docstrings
+	$(SAY) "unit tests and docstring examples"
+	@$(ONE_THREAD) $(PY) -m pytest --doctest-modules ris_lib tests -q -n 2 -m "not book" --durations 10
+
+notebooks: $(READY) ## Run every cell of every notebook
+	$(SAY) "every cell of every notebook"
+	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -q -n 2 --dist loadscope -p no:cacheprovider book,true)
+
+check-book: $(READY) ## Check the built book: links, alt text, weight, errors
+	$(SAY) "checks of the built book"
+	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -m book
+
+format: $(READY) ## Format code and strip notebooks
+	@$(PY) -m ruff check --fix --exit-zero .
+	@$(PY) -m ruff format .
+	@$(PY) book/_setup_cell.py --write
+	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --keep-id $(NOTEBOOKS),true)
+
+teaser: $(READY) ## Draw book/_static/teaser.png anew
+	@$(PY) book/_teaser.py
+
+# uv is needed here and nowhere else. The pins stand in pyproject.toml, [tool.uv].
+COMPILE = uv pip compile --extra book --extra test pyproject.toml --no-emit-index-url
+
+lock: ## Make requirements.lock anew (needs uv)
+	$(COMPILE) --universal --python-version 3.11 -o requirements.lock --custom-compile-command "make lock"
+
+lock-lowest: ## Write _build/lowest.txt: the oldest versions that pyproject.toml allows (needs uv)
+	@mkdir -p _build
+	$(COMPILE) --no-config --python $(PYTHON) --resolution lowest-direct -o _build/lowest.txt
+
+lock-newest: ## Write _build/newest.txt: the newest versions that pyproject.toml allows (needs uv)
+	@mkdir -p _build
+	$(COMPILE) --no-config --python $(PYTHON) --upgrade -o _build/newest.txt
+
+clean: ## Remove the built book and all caches; .venv stays
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,73 @@
+"""The built book in _build/html: links, descriptions, weight, outputs. `make book` builds it first."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.book import pages
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "_build" / "html"
+
+pytestmark = pytest.mark.book
+
+
+@pytest.fixture(scope="module")
+def built() -> list[Path]:
+    found = sorted(path for path in SITE.rglob("*.html") if "_static" not in path.parts)
+    assert found, f"there is no page in {SITE}; run make book first"
+    return found
+
+
+def toc_files(node) -> list[str]:
+    """The pages that a table of contents names."""
+    if isinstance(node, list):
+        return [name for child in node for name in toc_files(child)]
+    names = [node[key] for key in ("root", "file") if key in node]
+    return names + [name for key in ("parts", "chapters", "sections") for name in toc_files(node.get(key, []))]
+
+
+def of_the_book(built: list[Path]) -> list[Path]:
+    """Pages that we write: neither source listings nor the theme's search and index."""
+    return [
+        p for p in built if "_modules" not in p.parts and p.stem not in {"search", "genindex", "py-modindex", "index"}
+    ]
+
+
+def report(check, built, *more) -> list[str]:
+    return [f"{page.relative_to(SITE)}: {complaint}" for page in built for complaint in check(page, *more)]
+
+
+def test_every_page_of_the_contents_is_built(built):
+    named = toc_files(yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")))
+    missing = [name for name in named if SITE / f"{Path(name).with_suffix('')}.html" not in built]
+    assert not missing
+
+
+def test_no_link_is_broken(built):
+    assert report(pages.broken_links, built, SITE) == []
+
+
+def test_every_picture_is_described(built):
+    assert report(pages.images_without_words, built) == []
+
+
+def test_no_page_shows_an_error(built):
+    assert report(pages.failures, built) == []
+
+
+def test_no_script_comes_from_outside(built):
+    assert report(pages.foreign_scripts, built) == []
+
+
+def test_no_markup_is_left_raw(built):
+    assert report(pages.raw_markup, of_the_book(built)) == []
+
+
+def test_every_page_has_language_title_and_one_heading(built):
+    assert report(pages.structure, of_the_book(built)) == []
+
+
+def test_no_page_is_heavy(built):
+    assert report(pages.weight, built) == []
