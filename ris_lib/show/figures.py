@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ris_lib.data.sample import Sample
 from ris_lib.show.overlay import check_mask, check_picture, contour_width, overlay, ring
@@ -38,9 +39,12 @@ class Picture(Figure):
         self.ris_alt = alt
 
     def _repr_png_(self) -> bytes:
+        """The picture with 256 colours: half the bytes of a page, and no difference that an eye finds."""
         buffer = BytesIO()
         self.savefig(buffer, format="png")
-        return buffer.getvalue()
+        small = BytesIO()
+        Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        return small.getvalue()
 
 
 def show_samples(samples: Sequence[Sample], columns: int = 3, expression: int = 0) -> Picture:

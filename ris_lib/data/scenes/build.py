@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ris_lib._names import unknown
 from ris_lib.data.cache import build_once, cache_folder
@@ -94,7 +94,7 @@ def build_scenes(
         pictures = np.lib.format.open_memmap(partial / PICTURES, mode="w+", dtype=np.uint8, shape=shape)
         pictures.flush()
         del pictures
-        with tqdm(total=count, desc=f"drawing {VERSION} {split}", unit="scene", disable=not progress) as bar:
+        with tqdm(total=count, desc=f"drawing {VERSION} {split}", unit="scene", delay=2.0, disable=not progress) as bar:
             if workers == 1:
                 for done in _draw_range(partial, split, 0, count):
                     bar.update(done)
