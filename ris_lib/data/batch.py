@@ -55,11 +55,15 @@ class Batch:
         return len(self.token_ids)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch with every tensor on ``device``."""
+        """The same batch on ``device``.
+
+        The geometry (``original_size``, ``to_network``) stays where it is: masks are brought back picture by picture,
+        and Apple's GPUs hold no float64.
+        """
         moved = {
             f.name: value.to(device, non_blocking=non_blocking)
             for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
+            if isinstance(value := getattr(self, f.name), Tensor) and f.name not in ("original_size", "to_network")
         }
         return replace(self, **moved)
 

@@ -157,5 +157,7 @@ def count_pixels(prediction: Mask, target: Mask) -> tuple[np.ndarray, np.ndarray
             "(..., height, width). Bring both to the protocol's grid first."
         )
     first, second = masks[0], masks[1].to(masks[0].device)
+    if first.device.type == "cpu":  # several times as fast as torch's sum of booleans
+        return tuple(np.count_nonzero(both.numpy(), axis=(-2, -1)) for both in (first & second, first | second))
     counts = torch.stack([(first & second).sum((-2, -1)), (first | second).sum((-2, -1))]).cpu().numpy()
     return counts[0], counts[1]

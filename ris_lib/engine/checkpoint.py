@@ -1,0 +1,118 @@
+"""Checkpoints: a training run's state at one step, on disk whole or not at all.
+
+A checkpoint is a folder ``step_00000200`` with the model as ``save_pretrained`` writes it (so it can be used as a
+model), and ``state.pt``. It is written under another name, forced to the disk and renamed: whatever kills the process
+or the machine, the folder of the highest step is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ris_lib.data.cache import atomic_write
+from ris_lib.models import ReferringSegmenter
+
+STATE = "state.pt"
+
+#: How many checkpoints stay.
+KEEP = 2
+
+_NAME = re.compile(r"step_(\d{8,})")
+
+
+def save_checkpoint(folder: Path, step: int, model: ReferringSegmenter, state: dict[str, Any]) -> Path:
+    """Write a checkpoint, then remove all but the last ``KEEP``.
+
+    Args:
+        folder: Folder of the checkpoints.
+        step: Number of steps that were done.
+        model: Its weights, configuration and objectives are saved.
+        state: Tensors, numbers, strings, lists and dictionaries of such: what ``torch.load`` reads safely.
+
+    Returns:
+        The checkpoint's folder.
+
+    Example:
+        >>> import tempfile
+        >>> from ris_lib.models import create_model
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> save_checkpoint(folder, 3, create_model("baseline_tiny"), {"note": "three"}).name
+        'step_00000003'
+        >>> load_state(latest_checkpoint(folder))
+        {'note': 'three', 'step': 3}
+    """
+    final = folder / f"step_{step:08d}"
+    with atomic_write(final) as partial:
+        model.save_pretrained(partial, objectives=True)
+        torch.save({**state, "step": step}, partial / STATE)
+        for path in (*partial.iterdir(), partial):
+            _force_to_disk(path)
+    _force_to_disk(folder)
+    for old in _checkpoints(folder)[:-KEEP]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step, or None.
+
+    Args:
+        folder: Folder of the checkpoints; it need not exist.
+    """
+    return (_checkpoints(folder) or [None])[-1]
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The number of steps that were done at a checkpoint.
+
+    Example:
+        >>> checkpoint_step(Path("runs/a/checkpoints/step_00000200"))
+        200
+    """
+    return int(_NAME.fullmatch(checkpoint.name)[1])
+
+
+def load_state(checkpoint: Path) -> dict[str, Any]:
+    """What was given to ``save_checkpoint`` as state, and ``step``; tensors come to the CPU.
+
+    Raises:
+        FileNotFoundError: The checkpoint has no state.
+        ValueError: The file is damaged.
+    """
+    path = checkpoint / STATE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; delete {checkpoint} to go on from the checkpoint before it.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and the safe unpickler raise many kinds for damaged files
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}); delete {checkpoint} to go on from the checkpoint before it."
+        ) from error
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process has left half-written in the folder of the checkpoints."""
+    for path in folder.glob(".partial-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("step_*") if path.is_dir() and _NAME.fullmatch(path.name)]
+    return sorted(found, key=checkpoint_step)
+
+
+def _force_to_disk(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk and not only in the system's memory."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open a folder, and needs no such step
+    number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

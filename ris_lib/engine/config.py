@@ -1,0 +1,155 @@
+"""The settings of a training run: one dataclass, which the command line turns into flags and a run keeps as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ris_lib._names import unknown
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+#: What may differ when a run is continued: it changes where and how often, not what is computed.
+FREE_ON_RESUME = frozenset({"out", "resume", "root", "device", "workers", "checkpoint_every", "threads"})
+
+_AT_LEAST = {
+    "steps": 1,
+    "seed": 0,
+    "limit": 1,
+    "size": 1,
+    "images_per_step": 1,
+    "sentences_per_image": 1,
+    "accumulate": 1,
+    "workers": 0,
+    "checkpoint_every": 1,
+    "evaluate_every": 0,
+    "evaluate_limit": 1,
+    "threads": 1,
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Where a setting is None, the model's recipe decides.
+
+    Args:
+        out: Folder of the run; it must not exist yet, unless resume is set.
+        model: Name of the model, see ris models.
+        data: Data set: scenes, refcoco, refcoco+ or refcocog.
+        root: Folder that holds refcoco/, refcoco+/, refcocog/ and images/.
+        split_by: Which cut into splits: unc, umd or google.
+        split: Split to train on.
+        limit: Train on the first so many pictures only.
+        size: Height and width of the network's picture; scenes are drawn at this size.
+        steps: Number of optimiser steps.
+        seed: The one source of randomness: weights, order, dropout.
+        images_per_step: Pictures in one optimiser step, over all processes and accumulated parts.
+        sentences_per_image: At most so many sentences of a picture in one step, drawn anew each time.
+        learning_rate: Highest learning rate.
+        flip: Mirror half of the pictures, with left and right swapped in their sentences; a picture with a sentence
+            that cannot be swapped stays as it is.
+        shuffle_sentences: Give every sentence to another picture. A control: what such a model scores, it scores
+            without understanding language.
+        precision: Number format of the forward pass: no (float32), bf16 or fp16.
+        accumulate: Cut each step into so many parts, to save memory.
+        workers: Processes that prepare batches; 0 = this one. The result does not depend on it.
+        checkpoint_every: Steps between checkpoints.
+        evaluate_every: Steps between evaluations; 0 = never.
+        evaluate_split: Split of these evaluations.
+        evaluate_limit: Pictures of these evaluations, the first so many.
+        device: auto, cpu, cuda or mps.
+        threads: Threads of this process on the CPU; None = PyTorch's choice. Another number may change the last bits.
+        resume: Continue the run in out from its last checkpoint; where there is no run yet, start it.
+
+    Raises:
+        ValueError: A number is out of range, or a name is not known.
+
+    Example:
+        >>> config = TrainConfig(out="runs/a", model="baseline_tiny", steps=20)
+        >>> TrainConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    out: Path
+    model: str | None = None
+    data: str = "scenes"
+    root: Path | None = None
+    split_by: str | None = None
+    split: str = "train"
+    limit: int | None = None
+    size: int | None = None
+    steps: int | None = None
+    seed: int = 0
+    images_per_step: int | None = None
+    sentences_per_image: int | None = None
+    learning_rate: float | None = None
+    flip: bool = False
+    shuffle_sentences: bool = False
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    accumulate: int = 1
+    workers: int = 0
+    checkpoint_every: int = 200
+    evaluate_every: int = 0
+    evaluate_split: str = "val"
+    evaluate_limit: int | None = 100
+    device: str = "auto"
+    threads: int | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("out", "root"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(value))
+        for name, least in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate={self.learning_rate}; expected a positive number, such as 1e-3.")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a dictionary that JSON can hold."""
+        return {name: value.as_posix() if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: A setting is not known or out of range, or ``out`` is missing.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise unknown("setting of a training run", name, known)
+        if "out" not in values:
+            raise ValueError(
+                f"the settings lack 'out', the folder of the run; they have {', '.join(values) or 'none'}."
+            )
+        return cls(**values)
+
+    def check_same_run(self, saved: TrainConfig) -> None:
+        """Refuse to continue a run with other settings than it was started with.
+
+        A setting that has its default value was not given and says nothing.
+
+        Args:
+            saved: The settings of the run.
+
+        Raises:
+            ValueError: A setting was given that differs from the run's.
+        """
+        for f in fields(self):
+            default = None if f.default is MISSING else f.default
+            mine, theirs = getattr(self, f.name), getattr(saved, f.name)
+            if f.name not in FREE_ON_RESUME and mine not in (default, theirs):
+                raise ValueError(
+                    f"the run in {self.out} has {f.name}={theirs!r}, and {mine!r} was asked for. A run is continued "
+                    f"as it was started: leave {f.name} out, or start another run in another folder."
+                )

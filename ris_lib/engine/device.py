@@ -1,0 +1,84 @@
+"""Where a model computes, and how it is held still while it predicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ris_lib._names import unknown
+
+
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Args:
+        name: ``auto`` (a CUDA GPU, else Apple's, else the CPU), or what ``torch.device`` takes.
+
+    Raises:
+        ValueError: There is no such kind of device, or this machine has none.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if str(name) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise unknown("device", name, ("auto", "cpu", "cuda", "mps")) from error
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(_has_mps())}
+    if (device.index or 0) >= here.get(device.type, 0):
+        names = [kind for kind, count in here.items() if count]
+        raise ValueError(f"device {str(name)!r} is not on this machine, which has: {', '.join(names)}. Use 'auto'.")
+    return device
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+@contextmanager
+def inference(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode without gradients, on a device; afterwards every module is in the mode that it was in.
+
+    Args:
+        model: It is moved to the device and stays there.
+        device: What ``pick_device`` returned.
+
+    Example:
+        >>> layer = nn.Dropout()
+        >>> with inference(layer, torch.device("cpu")):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
+    model.to(device)
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Algorithms that give the same bits every time, where PyTorch has them; a warning where it has not.
+
+    On the CPU this costs nothing (measured: no difference); the number of threads still decides the last bits.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when CUDA starts
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -1,0 +1,92 @@
+"""What stands before the first step: which run it is, its data, and a model for them.
+
+All checks are made here, before a folder exists, so that a refused run leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import torch
+
+from ris_lib.data import ReferringDataset, load_dataset
+from ris_lib.data.tokenizers import WordTokenizer
+from ris_lib.engine.config import FREE_ON_RESUME, TrainConfig
+from ris_lib.engine.run import check_free, is_run, read_run_config
+from ris_lib.engine.shuffle import shuffle_sentences
+from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
+
+#: Settings of a run that a recipe gives a value to.
+_OF_RECIPE = ("steps", "images_per_step", "sentences_per_image", "learning_rate")
+
+
+def settle(config: TrainConfig) -> TrainConfig:
+    """The complete settings: those of the run that is continued, or the given ones with the recipe's values filled in.
+
+    Args:
+        config: What was asked for.
+
+    Raises:
+        ValueError: The folder is taken, the run that is there was started with other settings, or no model is named.
+        FileNotFoundError: There is no run to continue.
+
+    Example:
+        >>> settle(TrainConfig(out="runs/none", model="baseline_tiny")).steps
+        600
+    """
+    if config.resume and is_run(config.out):
+        saved = read_run_config(config.out)
+        config.check_same_run(saved)
+        given = {f.name: getattr(config, f.name) for f in fields(config) if f.name in FREE_ON_RESUME}
+        defaults = {f.name: f.default for f in fields(config)}
+        return replace(saved, **{name: value for name, value in given.items() if value != defaults[name]})
+    if config.model is None:
+        if config.resume:
+            raise FileNotFoundError(f"there is no run in {config.out} to continue; name a model to start one there.")
+        raise ValueError(f"no model is named; choose one: {', '.join(list_models())}.")
+    training = recipe(config.model).training
+    check_free(config.out)
+    missing = [name for name in _OF_RECIPE if getattr(config, name) is None]
+    return replace(config, **{name: training[name] for name in missing})
+
+
+def load_split(config: TrainConfig, split: str, limit: int | None = None) -> ReferringDataset:
+    """A split of the run's data set, with shuffled sentences where the run asks for that.
+
+    Raises:
+        ValueError: As for ``load_dataset``.
+        FileNotFoundError: As for ``load_dataset``.
+    """
+    size = config.size or recipe(config.model).preprocess["size"][0]
+    dataset = load_dataset(
+        config.data,
+        split,
+        root=config.root,
+        split_by=config.split_by,
+        size=size if config.data == "scenes" else None,
+        limit=limit,
+    )
+    return shuffle_sentences(dataset, config.seed) if config.shuffle_sentences else dataset
+
+
+def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmenter:
+    """A model with fresh weights; one that reads whole words learns those of the training sentences.
+
+    Its configuration says how it was trained.
+
+    Args:
+        config: Complete settings.
+        dataset: The training data.
+
+    Raises:
+        ValueError: The model is not known, or the settings do not fit it.
+    """
+    base = recipe(config.model)
+    changes: dict = {"training": {name: getattr(config, name) for name in _OF_RECIPE}}
+    if config.size is not None:
+        changes["preprocess"] = {"size": [config.size, config.size]}
+    if base.tokenizer["kind"] == WordTokenizer.kind:
+        tokenizer = WordTokenizer.from_sentences(dataset.sentences(), base.tokenizer["length"])
+        changes["tokenizer"] = tokenizer.to_config()
+    torch.manual_seed(config.seed)
+    return create_model(config.model, **changes)
