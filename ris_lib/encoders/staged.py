@@ -1,0 +1,102 @@
+"""Two towers and the fusion blocks between their stages.
+
+Per stage, in this order: image stage, text group, fusion block. An image is encoded once, whatever the number of its
+sentences, until the first fusion block makes one copy for each sentence.
+
+Source: the order is that of MagNet's released code and of our CoupAlign; LAVT and LGFormer, which run BERT first, put
+all of its layers into group 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ris_lib.contract import Batch, Encoded, FeatureMap
+
+
+class StagedEncoder(nn.Module):
+    """An image tower, a text tower and one fusion block or None for each of the four stages.
+
+    Args:
+        image_tower: Has ``channels``, ``strides``, ``detail_channels``, ``detail_stride``, ``stem(images)`` and
+            ``stage(k, x)``.
+        text_tower: Has ``width``, ``sentence_width``, ``last_group``, ``embed``, ``group``, ``finish``, ``sentence``.
+        fusions: Four blocks or None.
+
+    Raises:
+        ValueError: Not four fusion entries.
+
+    Example:
+        >>> from ris_lib.encoders.tiny_image import TinyImage
+        >>> from ris_lib.encoders.tiny_text import TinyText
+        >>> encoder = StagedEncoder(TinyImage(), TinyText(10, mask_id=2), [None] * 4)
+        >>> encoder.channels
+        (32, 64, 96, 96)
+    """
+
+    def __init__(self, image_tower: nn.Module, text_tower: nn.Module, fusions: Sequence[nn.Module | None]):
+        super().__init__()
+        if len(fusions) != 4:
+            raise ValueError(f"StagedEncoder: {len(fusions)} fusion entries; expected four (a block or None a stage).")
+        self.image_tower = image_tower
+        self.text_tower = text_tower
+        self.fusions = nn.ModuleDict({str(k): block for k, block in enumerate(fusions) if block is not None})
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four maps of the pyramid."""
+        return self.image_tower.channels
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the four maps of the pyramid."""
+        return self.image_tower.strides
+
+    def encode_text(self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """The text tower alone, without any fusion: ``(S, L)`` ids, bool mask, bool hidden -> words ``(S, L, D)``."""
+        words = self.text_tower.embed(token_ids, word_mask, hidden)
+        for k in range(4):
+            words = self._text_group(k, words, word_mask)
+        return words
+
+    def forward(self, batch: Batch, explain: bool = False) -> Encoded:
+        """Encode a batch.
+
+        Args:
+            batch: Images, each once, and the sentences asked of them.
+            explain: Fill ``Encoded.explanation`` with a list per name, one entry per fusion block.
+        """
+        x, detail = self.image_tower.stem(batch.images)
+        words = self.text_tower.embed(batch.token_ids, batch.word_mask)
+        pyramid, per_sentence, explanation = [], False, {}
+        for k, stride in enumerate(self.strides):
+            x = self.image_tower.stage(k, x)
+            words = self._text_group(k, words, batch.word_mask)
+            if str(k) not in self.fusions:
+                decoder_map, decoder_words = x, words
+            else:
+                if not per_sentence:
+                    x, per_sentence = x[batch.image_index], True
+                size = (x.shape[2], x.shape[3])
+                fused = self.fusions[str(k)](x.flatten(2).transpose(1, 2), size, words, batch.word_mask, explain)
+                x, decoder_map = (tokens.transpose(1, 2).unflatten(2, size) for tokens in (fused.pixels, fused.pyramid))
+                words, decoder_words = fused.words, fused.decoder_words
+                for name, value in fused.explanation.items():
+                    explanation.setdefault(name, []).append(value)
+            pyramid.append(FeatureMap(decoder_map, stride, per_sentence))
+        return Encoded(
+            pyramid=pyramid,
+            words=decoder_words,
+            sentence=self.text_tower.sentence(decoder_words, batch.word_mask, batch.word_index),
+            word_mask=batch.word_mask,
+            word_index=batch.word_index,
+            image_index=batch.image_index,
+            detail=None if detail is None else FeatureMap(detail, self.image_tower.detail_stride),
+            explanation=explanation,
+        )
+
+    def _text_group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:
+        words = self.text_tower.group(k, words, word_mask)
+        return self.text_tower.finish(words) if k == self.text_tower.last_group else words

@@ -1,0 +1,74 @@
+"""Late fusion: the sentence joins the pixel features once, after both encoders.
+
+The simplest way to make pixels hear a sentence, and the one that chapter 05 builds from scratch: the words are averaged
+to one vector, each pixel is told where it lies, and the sentence scales and shifts the pixel's channels. What a word
+says about *this* pixel is lost in the average; the blocks of the later chapters mend that.
+
+Source: one sentence vector and coordinates at every position follow the first referring segmentation network (Hu et
+al. 2016); scale and shift instead of concatenation is FiLM (Perez et al. 2018); the layers in which pixels compare
+themselves with one another are our decision, because "the left one" cannot be answered by a pixel alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ris_lib.attention import SelfAttentionLayer
+from ris_lib.contract import FusionOutput, check_word_mask
+from ris_lib.layers import coordinates
+
+
+class LateFusion(nn.Module):
+    """Scale and shift pixel features by the mean word, then let the pixels look at one another.
+
+    Args:
+        pixel_dim: Channels of the pixels, C.
+        word_dim: Channels of the words, D.
+        layers: Self-attention layers among the pixels; 0 for none.
+        heads: Heads of these layers.
+
+    Shape:
+        - pixels: ``(S, N, C)``, N = height * width of the map
+        - size: ``(height, width)``
+        - words: ``(S, L, D)``
+        - word_mask: ``(S, L)`` bool, **True = real word**; at least one True in each row
+        - returns: ``FusionOutput``: new pixels for the next stage, the same with a final norm for the decoder, and the
+          words unchanged
+
+    Raises:
+        ValueError: The word mask is not boolean, has another shape or hides a whole sentence.
+
+    Example:
+        >>> block = LateFusion(pixel_dim=8, word_dim=6, heads=2)
+        >>> pixels, words = torch.zeros(1, 4, 8), torch.zeros(1, 3, 6)
+        >>> block(pixels, (2, 2), words, torch.ones(1, 3, dtype=torch.bool)).pyramid.shape
+        torch.Size([1, 4, 8])
+    """
+
+    #: The stages (0 to 3) at which a recipe puts this block when it is asked for by name alone.
+    default_stages = (3,)
+
+    def __init__(self, pixel_dim: int, word_dim: int, layers: int = 1, heads: int = 4):
+        super().__init__()
+        self.position = nn.Linear(5, pixel_dim)
+        self.pixel_norm = nn.LayerNorm(pixel_dim)
+        self.sentence = nn.Sequential(nn.LayerNorm(word_dim), nn.Linear(word_dim, 2 * pixel_dim))
+        self.mix = nn.Sequential(nn.Linear(pixel_dim, 2 * pixel_dim), nn.GELU(), nn.Linear(2 * pixel_dim, pixel_dim))
+        self.layers = nn.ModuleList(SelfAttentionLayer(pixel_dim, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(pixel_dim)
+
+    def forward(
+        self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor, explain: bool = False
+    ) -> FusionOutput:
+        """See the class. There is no attention over words here, so ``explain`` has nothing to show."""
+        check_word_mask(word_mask, words.shape[:2], "LateFusion")
+        real = word_mask.to(words.dtype)[..., None]
+        sentence = (words * real).sum(dim=1) / real.sum(dim=1)
+        yx = coordinates(size, like=pixels)
+        positions = self.position(torch.cat([yx, yx.square(), yx.prod(dim=1, keepdim=True)], dim=1))
+        scale, shift = self.sentence(sentence)[:, None].chunk(2, dim=-1)
+        pixels = pixels + self.mix(self.pixel_norm(pixels + positions) * (1 + scale) + shift)
+        for layer in self.layers:
+            pixels = layer(pixels, positions=positions)
+        return FusionOutput(pixels=pixels, words=words, pyramid=self.norm(pixels), decoder_words=words)

@@ -1,0 +1,126 @@
+"""From a configuration to a model: parts are looked up by name, given their sizes, and checked against one another."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ris_lib._names import unknown
+from ris_lib.contract import Dims
+from ris_lib.data.tokenizers import tokenizer_from_config
+from ris_lib.decoders import DECODERS, DetailMerge
+from ris_lib.encoders import IMAGE_TOWERS, TEXT_TOWERS, StagedEncoder
+from ris_lib.fusion import FUSIONS
+from ris_lib.heads import HEADS
+from ris_lib.models.config import ModelConfig
+from ris_lib.models.segmenter import ReferringSegmenter
+from ris_lib.objectives import OBJECTIVES
+
+
+def build(config: ModelConfig) -> ReferringSegmenter:
+    """Make the model that a configuration describes, with fresh weights.
+
+    Args:
+        config: Names and options of the parts.
+
+    Raises:
+        ValueError: There is no part of such a name (the nearest are listed), a part has no such option, or two parts do
+            not fit together.
+
+    Example:
+        >>> from ris_lib.models import recipe
+        >>> build(recipe("baseline_tiny")).head.kernel.out_channels
+        1
+    """
+    tokenizer = tokenizer_from_config(config.tokenizer)
+    image = _make("image tower", IMAGE_TOWERS, config.image_tower)
+    text = _make(
+        "text tower",
+        TEXT_TOWERS,
+        config.text_tower,
+        vocabulary_size=tokenizer.vocabulary_size,
+        mask_id=tokenizer.mask_id,
+        length=tokenizer.length,
+    )
+    fusions = [
+        spec and _make("fusion block", FUSIONS, spec, pixel_dim=channels, word_dim=text.width)
+        for spec, channels in zip(config.fusion, image.channels)
+    ]
+    decoder = _make(
+        "decoder", DECODERS, config.decoder, in_channels=image.channels, in_strides=image.strides, word_dim=text.width
+    )
+    merge = _merge(config.merge, image, decoder)
+    head = _make(
+        "head",
+        HEADS,
+        config.head,
+        channels=(merge or decoder).channels,
+        word_dim=text.width,
+        sentence_dim=text.sentence_width,
+        memory_channels=decoder.memory_channels,
+        context_channels=decoder.context_channels,
+    )
+    dims = Dims(
+        pyramid=tuple(image.channels),
+        finest=(merge or decoder).channels,
+        memory=tuple(decoder.memory_channels),
+        context=decoder.context_channels,
+        word=text.width,
+        sentence=text.sentence_width,
+        vocabulary_size=tokenizer.vocabulary_size,
+    )
+    objectives, weights = _objectives(config, head, dims)
+    return ReferringSegmenter(
+        StagedEncoder(image, text, fusions), decoder, head, objectives, weights, merge=merge, config=config
+    )
+
+
+def _make(kind: str, registry: Mapping[str, type[nn.Module]], spec: Mapping[str, Any], **given: Any) -> nn.Module:
+    """Build one part; its options are checked against the constructor's arguments."""
+    options = dict(spec)
+    name = options.pop("name", None)
+    if name not in registry:
+        raise unknown(kind, name, registry)
+    known = [option for option in inspect.signature(registry[name]).parameters if option not in given]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {kind} {name!r}", option, known)
+    return registry[name](**given, **options)
+
+
+def _merge(spec: Mapping[str, Any] | None, image: nn.Module, decoder: nn.Module) -> DetailMerge | None:
+    """The detail merge, where the configuration asks for one."""
+    if spec is None:
+        return None
+    if image.detail_channels is None:
+        raise ValueError(
+            f"merge={spec} needs a detail map, and {type(image).__name__} has none; set merge=None, or take the image "
+            "tower 'tiny'."
+        )
+    if set(spec) != {"channels"}:
+        raise ValueError(f"merge={spec}; expected {{'channels': C}} or None.")
+    return DetailMerge(decoder.channels, image.detail_channels, spec["channels"])
+
+
+def _objectives(config: ModelConfig, head: nn.Module, dims: Dims) -> tuple[dict[str, nn.Module], dict[str, float]]:
+    """The objectives by name, and the weights of all their losses."""
+    objectives, weights = {}, {}
+    for name, spec in config.objectives.items():
+        options = dict(spec)
+        changed = options.pop("weights", {})
+        objective = _make("objective", OBJECTIVES, {"name": name, **options}, dims=dims)
+        lacking = sorted(objective.reads - head.fills)
+        if lacking:
+            raise ValueError(
+                f"objective {name!r} reads {', '.join(lacking)}, which head {config.head['name']!r} does not fill; "
+                "take another head or leave the objective out."
+            )
+        for term in changed:
+            if term not in objective.default_weights:
+                raise unknown(f"loss of objective {name!r}", term, objective.default_weights)
+        objectives[name] = objective
+        weights.update({**objective.default_weights, **changed})
+    return objectives, weights

@@ -1,0 +1,104 @@
+"""The recipes by name, and ``create_model``, which turns a name into a model."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ris_lib._names import unknown
+from ris_lib.models import pretrained as files_of
+from ris_lib.models.build import build
+from ris_lib.models.config import ModelConfig
+from ris_lib.models.segmenter import ReferringSegmenter
+
+_RECIPES: dict[str, Callable[[], ModelConfig]] = {}
+
+
+def register(function: Callable[[], ModelConfig]) -> Callable[[], ModelConfig]:
+    """Enter a recipe under the name of its function.
+
+    Args:
+        function: Takes nothing and returns a configuration whose ``recipe`` is the function's name.
+
+    Raises:
+        ValueError: There is a recipe of that name already.
+    """
+    if function.__name__ in _RECIPES:
+        raise ValueError(f"there is a recipe {function.__name__!r} already; choose another name for the function.")
+    _RECIPES[function.__name__] = function
+    return function
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names that ``create_model`` takes, sorted.
+
+    Args:
+        pattern: A shell pattern such as ``"*_tiny"``; None = all.
+
+    Example:
+        >>> list_models("baseline*")
+        ['baseline_tiny']
+    """
+    return sorted(_RECIPES) if pattern is None else sorted(fnmatch.filter(_RECIPES, pattern))
+
+
+def recipe(name: str) -> ModelConfig:
+    """The configuration of a recipe.
+
+    Raises:
+        ValueError: There is no recipe of that name; the nearest names are listed.
+    """
+    if name not in _RECIPES:
+        raise unknown("model", name, _RECIPES)
+    return _RECIPES[name]()
+
+
+def create_model(
+    name: str, pretrained: bool | str | Path = False, tokenizer: Any = None, **overrides: Any
+) -> ReferringSegmenter:
+    """Make a model by name.
+
+    Args:
+        name: A name of ``list_models()``.
+        pretrained: False for fresh weights (training mode); True for the weights that ship with this package; a folder
+            or a hub repository for others (evaluation mode).
+        tokenizer: A tokeniser of ``ris_lib.data.tokenizers``, or its ``to_config()``; None = the recipe's.
+        overrides: Changed entries of the configuration, as in ``ModelConfig.override``.
+
+    Raises:
+        ValueError: Unknown name or entry (the nearest are listed); no weights ship for this model; the weights belong
+            to another model, or do not fit the changed configuration.
+        FileNotFoundError: The folder holds no model.
+
+    Example:
+        >>> model = create_model("baseline_tiny", head={"classes": 2})
+        >>> model.head.kernel.out_channels
+        2
+    """
+    config = recipe(name)
+    if tokenizer is not None:
+        overrides["tokenizer"] = tokenizer if isinstance(tokenizer, dict) else tokenizer.to_config()
+    if pretrained is False:
+        return build(config.override(**overrides))
+    folder = _shipped(name) if pretrained is True else files_of.find(pretrained)
+    config = files_of.read_config(folder)
+    if config.recipe != name:
+        raise ValueError(
+            f"{folder} holds a model of recipe {config.recipe!r}, not {name!r}; ask for create_model("
+            f"{config.recipe!r}, pretrained=...)."
+        )
+    return files_of.load(folder, config.override(**overrides) if overrides else None)
+
+
+def _shipped(name: str) -> Path:
+    """The folder of the weights that ship with the package."""
+    folder = Path(str(files("ris_lib"))) / "weights" / name
+    if not folder.is_dir():
+        raise ValueError(
+            f"no weights ship with ris_lib for {name!r}; train it (`ris train --model {name}`) or give a folder or hub "
+            "repository: pretrained='FOLDER'."
+        )
+    return folder

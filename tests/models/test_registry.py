@@ -1,0 +1,102 @@
+"""Names, parts by name, tokenisers, shipped weights."""
+
+import pytest
+from torch import nn
+
+from ris_lib.data.tokenizers import WordTokenizer
+from ris_lib.models import create_model, list_models, recipe, register
+from ris_lib.objectives import OBJECTIVES, Segmentation
+
+
+def test_list_models():
+    assert "baseline_tiny" in list_models()
+    assert list_models("*_tiny") == [name for name in list_models() if name.endswith("_tiny")]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_recipe_knows_its_name(name):
+    assert recipe(name).recipe == name
+
+
+def test_an_unknown_model_names_the_nearest():
+    with pytest.raises(ValueError, match="unknown model 'baselin_tiny'; did you mean 'baseline_tiny'"):
+        create_model("baselin_tiny")
+
+
+def test_a_name_is_taken_once():
+    def baseline_tiny():
+        return None
+
+    with pytest.raises(ValueError, match="already"):
+        register(baseline_tiny)
+
+
+def test_the_tokenizer_of_a_tiny_recipe_knows_the_scenes():
+    model = create_model("baseline_tiny")
+    assert model.tokenizer(["the left red car"]).unknown == [[]]
+    assert model.encoder.text_tower.vocabulary_size == model.tokenizer.vocabulary_size
+
+
+@pytest.mark.parametrize("as_config", [False, True])
+def test_a_tokenizer_may_be_given(as_config):
+    tokenizer = WordTokenizer(["cup", "red"], length=7)
+    model = create_model("baseline_tiny", tokenizer=tokenizer.to_config() if as_config else tokenizer)
+    assert model.tokenizer.to_config() == tokenizer.to_config() == model.config.tokenizer
+    assert model.encoder.text_tower.embedding.num_embeddings == tokenizer.vocabulary_size
+    assert len(model.encoder.text_tower.positions) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decoder": "topdown"}, "unknown decoder 'topdown'; did you mean 'top_down'"),
+        ({"head": "fixed_kernl"}, "unknown head 'fixed_kernl'; did you mean 'fixed_kernel'"),
+        ({"image_tower": "tny"}, "unknown image tower 'tny'; did you mean 'tiny'"),
+        ({"text_tower": "tny"}, "unknown text tower"),
+        ({"fusion": [None, None, None, "lat"]}, "unknown fusion block 'lat'"),
+        ({"objectives": ["segmentatoin"]}, "unknown objective 'segmentatoin'; did you mean 'segmentation'"),
+        ({"head": {"classez": 2}}, "unknown option of head 'fixed_kernel' 'clases'; did you mean 'classes'"),
+        ({"head": {"channels": 2}}, "unknown option of head 'fixed_kernel' 'channels'"),
+        ({"objectives": {"segmentation": {"weights": {"dise": 1}}}}, "'dise'; did you mean 'dice'"),
+        ({"merge": {"width": 3}}, "merge="),
+        ({"tokenizer": {"kind": "wrds"}}, "wrds"),
+    ],
+)
+def test_wrong_names_in_a_configuration_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        create_model("baseline_tiny", **change)
+
+
+def test_a_merge_needs_a_detail_map(monkeypatch):
+    from ris_lib.encoders import IMAGE_TOWERS, TinyImage
+
+    class NoDetail(TinyImage):
+        def __init__(self):
+            super().__init__()
+            self.detail_channels = None
+
+    monkeypatch.setitem(IMAGE_TOWERS, "no_detail", NoDetail)
+    with pytest.raises(ValueError, match="needs a detail map, and NoDetail has none"):
+        create_model("baseline_tiny", image_tower="no_detail")
+    assert create_model("baseline_tiny", image_tower="no_detail", merge=None).merge is None
+
+
+def test_an_objective_needs_a_head_that_fills_what_it_reads(monkeypatch):
+    class Needy(Segmentation):
+        reads = frozenset({"query_logits", "centre"})
+
+    monkeypatch.setitem(OBJECTIVES, "needy", Needy)
+    with pytest.raises(ValueError, match="'needy' reads query_logits, which head 'fixed_kernel' does not fill"):
+        create_model("baseline_tiny", objectives=["needy"])
+
+
+def test_weights_that_do_not_ship_are_asked_for_in_vain():
+    with pytest.raises(ValueError, match="no weights ship with ris_lib for 'baseline_tiny'"):
+        create_model("baseline_tiny", pretrained=True)
+
+
+def test_no_objective_is_possible():
+    model = create_model("baseline_tiny", objectives=[])
+    assert isinstance(model.objectives, nn.ModuleDict)
+    assert not model.weights
