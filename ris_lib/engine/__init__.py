@@ -4,6 +4,7 @@ from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import pick_device
 from ris_lib.engine.evaluate import EvalResult, evaluate
 from ris_lib.engine.interrupt import Stopped
+from ris_lib.engine.loader import StepBatches
 from ris_lib.engine.predictor import Prediction, Predictor
 from ris_lib.engine.run import load_run
 from ris_lib.engine.shuffle import shuffle_sentences
@@ -13,6 +14,7 @@ __all__ = [
     "EvalResult",
     "Prediction",
     "Predictor",
+    "StepBatches",
     "Stopped",
     "TrainConfig",
     "evaluate",

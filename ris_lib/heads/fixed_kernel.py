@@ -26,8 +26,9 @@ class FixedKernel(nn.Module):
         context_channels: Channels of the context map. Not used.
         classes: 1, or 2 for background and foreground as in LAVT: the logit is then foreground minus background, and
             ``class_logits`` keeps both.
-        foreground: Share of the pixels that the untrained head calls foreground, in (0, 1). A head that starts at one
-            half would spend its first hundred steps on learning that most pixels are background.
+        foreground: Probability, in (0, 1), that the bias alone gives a pixel before training (the random kernel adds
+            its own share). A head that starts at one half would spend its first hundred steps on learning that most
+            pixels are background.
 
     Shape:
         ``finest (S, channels, h, w)`` -> ``MaskOutput`` with ``logits (S, 1, h, w)``, ``centre (S, channels)`` (the

@@ -34,7 +34,7 @@ def test_padding_never_matters_and_words_always_do(block, inputs):
     base = block(pixels, SIZE, words, mask).pyramid
     padded, changed = words.clone(), words.clone()
     padded[1, 2:] = 99.0
-    changed[1, 1] += 1.0
+    changed[1, 1, 0] += 1.0
     torch.testing.assert_close(block(pixels, SIZE, padded, mask).pyramid, base)
     assert not torch.allclose(block(pixels, SIZE, changed, mask).pyramid[1], base[1])
 

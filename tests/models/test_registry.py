@@ -56,7 +56,7 @@ def test_a_tokenizer_may_be_given(as_config):
         ({"text_tower": "tny"}, "unknown text tower"),
         ({"fusion": [None, None, None, "lat"]}, "unknown fusion block 'lat'"),
         ({"objectives": ["segmentatoin"]}, "unknown objective 'segmentatoin'; did you mean 'segmentation'"),
-        ({"head": {"classez": 2}}, "unknown option of head 'fixed_kernel' 'clases'; did you mean 'classes'"),
+        ({"head": {"classez": 2}}, "unknown option of head 'fixed_kernel' 'classez'; did you mean 'classes'"),
         ({"head": {"channels": 2}}, "unknown option of head 'fixed_kernel' 'channels'"),
         ({"objectives": {"segmentation": {"weights": {"dise": 1}}}}, "'dise'; did you mean 'dice'"),
         ({"merge": {"width": 3}}, "merge="),
