@@ -14,7 +14,7 @@ def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
     """List the models with their sizes and parts.
 
     $ ris models
-    $ ris models "*_tiny" --json models.json
+    $ ris models "baseline*" --json models.json
 
     Args:
         pattern: Names to list; * stands for any letters.
