@@ -28,9 +28,9 @@ import torch
 
 import ris_lib
 
-PROFILE = os.environ.get("RIS_PROFILE", "quick")  # or "gpu" (a Colab GPU, minutes), or "full" (the papers' sizes)
+PROFILE = os.environ.get("RIS_PROFILE", "quick")  # or "gpu", or "full"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-print(f"ris_lib {{ris_lib.__version__}} · torch {{torch.__version__}} · {{DEVICE}} · profile {{PROFILE}}")"""
+print(f"ris_lib {{ris_lib.__version__}}, torch {{torch.__version__}}, {{DEVICE}}, {{PROFILE}}")"""
 
 #: papermill puts its parameters behind the cell with this tag; the page shows the cell folded.
 TAGS = ["parameters", "hide-input"]
@@ -58,8 +58,18 @@ def setup_cell() -> dict:
 
 def chapter(title: str) -> dict:
     """A new chapter: title, set-up cell, nothing else."""
-    heading = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": [f"# {title}"]}
-    return {"cells": [heading, setup_cell()], "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    heading = {
+        "cell_type": "markdown",
+        "id": "title",
+        "metadata": {},
+        "source": [f"# {title}"],
+    }
+    return {
+        "cells": [heading, setup_cell()],
+        "metadata": METADATA,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 
 def refresh(notebook: dict) -> dict:
@@ -68,12 +78,22 @@ def refresh(notebook: dict) -> dict:
     Raises:
         ValueError: It has no cell with the id ``setup``, or more than one.
     """
-    found = [number for number, cell in enumerate(notebook["cells"]) if cell.get("id") == "setup"]
+    found = [
+        number
+        for number, cell in enumerate(notebook["cells"])
+        if cell.get("id") == "setup"
+    ]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} cells have the id 'setup'; expected one. Start a chapter with --new.")
+        raise ValueError(
+            f"{len(found)} cells have the id 'setup'; expected one. Start a chapter with --new."
+        )
     cells = list(notebook["cells"])
     cells[found[0]] = setup_cell()
-    return {**notebook, "cells": cells, "metadata": {**notebook["metadata"], **METADATA}}
+    return {
+        **notebook,
+        "cells": cells,
+        "metadata": {**notebook["metadata"], **METADATA},
+    }
 
 
 def text(notebook: dict) -> str:
@@ -83,14 +103,27 @@ def text(notebook: dict) -> str:
 
 def notebooks() -> list[Path]:
     """Every notebook of the book."""
-    return sorted(path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    return sorted(
+        path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
+    )
 
 
 def main() -> int:
     """Check, write or make notebooks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the template's cell into every notebook")
-    parser.add_argument("--new", nargs=2, metavar=("FILE", "TITLE"), help="make the skeleton of a chapter")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the template's cell into every notebook",
+    )
+    parser.add_argument(
+        "--new",
+        nargs=2,
+        metavar=("FILE", "TITLE"),
+        help="make the skeleton of a chapter",
+    )
     options = parser.parse_args()
     if options.new:
         path = Path(options.new[0])
@@ -108,7 +141,9 @@ def main() -> int:
             if options.write:
                 path.write_text(text(after), encoding="utf-8")
     for path in different:
-        print(f"{path}: {'rewritten' if options.write else 'the set-up cell or the metadata differ; make format'}")
+        print(
+            f"{path}: {'rewritten' if options.write else 'the set-up cell or the metadata differ; make format'}"
+        )
     return 1 if different and not options.write else 0
 
 

@@ -32,10 +32,14 @@ def main() -> None:
         scene = make_scene(*name)
         image, ids = draw(scene, size=SIZE)
         for axis, expression in zip(row, chosen(scene), strict=True):
-            axis.imshow(overlay(image, ids == expression.target + 1, colour="target", contour=4))
+            axis.imshow(
+                overlay(image, ids == expression.target + 1, colour="target", contour=4)
+            )
             axis.set_title(f"“{expression.sentence}”", fontsize=9)
             axis.set_axis_off()
-    figure.savefig(Path(__file__).parent / "_static" / "teaser.png", metadata={"Software": None})
+    figure.savefig(
+        Path(__file__).parent / "_static" / "teaser.png", metadata={"Software": None}
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 LOGGER = logging.getLogger(__name__)
-_ENVIRONMENT = re.compile(r"\s*\\begin\{(align|equation|gather)\*?\}(.*)\\end\{\1\*?\}\s*", flags=re.DOTALL)
+_ENVIRONMENT = re.compile(
+    r"\s*\\begin\{(align|equation|gather)\*?\}(.*)\\end\{\1\*?\}\s*", flags=re.DOTALL
+)
 
 
 def convert(code: str, block: bool) -> str:
@@ -51,9 +53,13 @@ def visit_math(translator, node: nodes.math) -> None:
 
 def visit_math_block(translator, node: nodes.math_block) -> None:
     """Write a formula of its own, with its number where it has one."""
-    translator.body.append(translator.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    translator.body.append(
+        translator.starttag(node, "div", CLASS="math notranslate nohighlight")
+    )
     if node.get("number"):
-        translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})</span>')
+        translator.body.append(
+            f'<span class="eqno">({get_node_equation_number(translator, node)})</span>'
+        )
     write(translator, node, block=True)
     translator.body.append("</div>\n")
     raise nodes.SkipNode
