@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_batches import make_batch
 from torch import nn
 
 from ris_lib.contract import FusionOutput
 from ris_lib.encoders import StagedEncoder, TinyImage, TinyText
+from tests.tiny_batches import make_batch
 
 
 class Probe(nn.Module):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_batches import make_batch
 
 from ris_lib.models import create_model
+from tests.tiny_batches import make_batch
 
 SCRIPT = """
 import sys

@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_batches import make_batch
 from torch import nn
 
 from ris_lib.contract import LossTerm
 from ris_lib.data.tokenizers import WordTokenizer
 from ris_lib.models import ReferringSegmenter, create_model, list_models
 from ris_lib.objectives import OBJECTIVES
+from tests.tiny_batches import make_batch
 
 
 @pytest.fixture(scope="module")

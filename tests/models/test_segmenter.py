@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_batches import make_batch
 
 from ris_lib.contract import LossTerm
 from ris_lib.models import create_model, list_models
 from ris_lib.models.losses import normalise
+from tests.tiny_batches import make_batch
 
 
 @pytest.fixture(scope="module")

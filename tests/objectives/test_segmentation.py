@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_batches import make_batch
 
 from ris_lib.contract import MaskOutput, ModelState
 from ris_lib.objectives import Segmentation, bce_term, dice_term
+from tests.tiny_batches import make_batch
 
 
 def state(logits, aux=()):
