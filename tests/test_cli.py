@@ -180,12 +180,17 @@ def test_the_flags_that_stay(capsys):
         ("predict --run RUN PHOTO left xyzzy --out OUT", "'xyzzy' has no word that this vocabulary knows"),
         ("predict --run RUN nothing.jpg ball --out OUT", "no picture at nothing.jpg"),
         ("predict --run RUN PHOTO ball --out PHOTO", "is a file; name a folder"),
+        ("predict --run RUN PHOTO ball --out BELOW", "is a file and no folder; choose another place"),
+        ("predict --run RUN PHOTO ball --out OUT --json BELOW", "is a file and no folder; choose another place"),
+        ("train --out BELOW --model baseline_tiny", "is a file and no folder; choose another place"),
+        ("eval --run RUN --root PHOTO", "cannot be read or written: "),
+        ("eval --run RUN --limit 2 --seed -1", "seed=-1; expected a whole number of at least 0"),
         ("models eavl*", "no model fits 'eavl*'; there are: "),
         ("bench --seconds 0", "--seconds 0.0; expected a positive number"),
     ],
 )
 def test_wrong_input_is_answered_and_leaves_nothing_behind(run, photo, tmp_path, capsys, arguments, message):
-    names = {"OUT": str(tmp_path / "out"), "RUN": str(run), "PHOTO": str(photo), "{}": " "}
+    names = {"OUT": str(tmp_path / "out"), "RUN": str(run), "PHOTO": str(photo), "BELOW": str(photo / "out"), "{}": " "}
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     said = complaint(capsys, *[names.get(word, word) for word in arguments.split()])
     assert message in said.replace("\\", "/")
@@ -215,6 +220,13 @@ def test_an_error_of_a_worker_is_told_in_one_line():
     error = ValueError("Caught ValueError in worker.\nOriginal Traceback (most recent call last):\nValueError: a: b\n")
     assert cli._message(error) == "a: b"
     assert cli._message(ValueError("plain")) == "plain"
+
+
+def test_an_error_of_the_system_is_told_in_words():
+    assert cli._message(OSError(28, "No space left")) == (
+        "a file cannot be read or written: No space left. Choose another place, or mend this one."
+    )
+    assert cli._message(PermissionError(13, "Permission denied", "a.png")).startswith("a.png cannot be read or written")
 
 
 def test_warnings_are_as_before_after_a_command():

@@ -70,6 +70,9 @@ def _complain(message: str, code: int) -> int:
 
 def _message(error: Exception) -> str:
     """What went wrong; of an error in a worker process, which comes with its traceback as text, the last line."""
+    if isinstance(error, OSError) and error.strerror:  # the system's own words, and a number that says nothing
+        file = error.filename or "a file"
+        return f"{file} cannot be read or written: {error.strerror}. Choose another place, or mend this one."
     text = str(error)
     if "Original Traceback" in text:
         text = text.rstrip().splitlines()[-1].partition(": ")[2]

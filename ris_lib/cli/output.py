@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from ris_lib.data.cache import check_place
 from ris_lib.engine.run import write_json
 
 #: The flag ``--json``.
@@ -25,13 +26,16 @@ _WIDTH = 76  # a table is as wide as its title, up to this
 
 
 def check_json(file: str | None) -> None:
-    """Refuse a name that no file can have, before the work is done.
+    """Refuse a name at which no file can be written, before the work is done.
 
     Raises:
-        ValueError: It is a folder.
+        ValueError: It is a folder, or in a place that cannot be written.
     """
-    if file is not None and file != "-" and Path(file).is_dir():
+    if file is None or file == "-":
+        return
+    if Path(file).is_dir():
         raise ValueError(f"--json {file} is a folder; name a file, or - for stdout.")
+    check_place(file)
 
 
 def set_threads(threads: int | None) -> None:

@@ -14,12 +14,13 @@ from tyro.conf import Positional
 from ris_lib.cli.output import JsonFile, Threads, check_json, make_table, report, set_threads
 from ris_lib.cli.source import Device, ModelName, RunFolder, load_model
 from ris_lib.data import read_picture
-from ris_lib.data.cache import atomic_write
+from ris_lib.data.cache import atomic_write, check_place
 from ris_lib.engine import Prediction, Predictor
 from ris_lib.engine.run import write_json
 from ris_lib.show import overlay
 
 _LONGEST_NAME = 40
+_SUMMARY = "prediction.json"
 
 
 def predict(
@@ -53,6 +54,7 @@ def predict(
     folder = Path("predictions") / photo.stem if out is None else out
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; name a folder.")
+    check_place(folder / _SUMMARY)
     if not sentences:
         raise ValueError('no sentence given; say what to find, for example: ris predict --run runs/a photo.jpg "cup"')
     picture = read_picture(photo)
@@ -71,7 +73,7 @@ def predict(
         "threshold": segmenter.config.threshold,
         "predictions": [_values(prediction, k, name) for k, name in enumerate(names)],
     }
-    write_json(folder / "prediction.json", values)
+    write_json(folder / _SUMMARY, values)
     rows = [[p["sentence"], p["mask"], f"{p['score']:.3f}", p["pixels"]] for p in values["predictions"]]
     title = f"{photo.name}, {picture.shape[0]} x {picture.shape[1]} pixels (height x width); files in {folder}"
     report([make_table(title, ["sentence", "mask", "score", "pixels"], rows, text=2)], values, json)

@@ -42,6 +42,26 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def check_place(path: str | Path) -> None:
+    """Refuse a name at which nothing can be written, before work is done for it.
+
+    Args:
+        path: Of a file or folder to be made; its parents may be missing.
+
+    Raises:
+        ValueError: A file stands where a folder is needed, or the folder may not be written in.
+    """
+    path = Path(path).absolute()
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise ValueError(f"{path} cannot be written, because {folder} is a file and no folder; choose another place.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{path} cannot be written, because the folder {folder} may not be written in; choose another place, or "
+            "change its permissions."
+        )
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file or a folder so that it appears whole or not at all.

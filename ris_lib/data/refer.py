@@ -14,6 +14,7 @@ Nagaraja et al. 2016 (RefCOCOg).
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,7 @@ def read_refer(root: str | Path, name: str, split_by: str) -> list[dict[str, Any
     instances = _load_instances(instances_file)
     images = _by_id(instances["images"], instances_file, "image")
     annotations = _by_id(instances["annotations"], instances_file, "annotation")
-    categories = {
-        number: entry["name"] for number, entry in _by_id(instances["categories"], instances_file, "category").items()
-    }
+    categories = _by_id(instances["categories"], instances_file, "category")
     seen: set[int] = set()
     rows = []
     for ref in tqdm(refs, desc=f"reading {name} ({split_by})", unit=" refs", delay=2.0):
@@ -157,7 +156,7 @@ def _row(ref: dict, images: dict, annotations: dict, categories: dict) -> dict[s
         "width": width,
         "ref_id": ref["ref_id"],
         "referent_id": ref["ann_id"],
-        "category": categories.get(annotation.get("category_id"), ""),
+        "category": _category(annotation, categories),
         "crowd": bool(annotation.get("iscrowd", 0)),
         "box": _box(annotation),
         "rle": None if rle is None else rle["counts"],
@@ -195,10 +194,18 @@ def _mask(annotation: dict, height: int | None, width: int | None) -> RLE | None
 def _box(annotation: dict) -> list[float]:
     """COCO's (x, y, width, height) as xyxy."""
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
         raise ValueError(f"annotation {annotation['id']} has bbox {box!r}; expected four numbers x, y, width, height.")
     x, y, width, height = box
     return [x, y, x + width, y + height]
+
+
+def _category(annotation: dict, categories: dict) -> str:
+    """The name of an annotation's class; empty where the file does not say."""
+    number = annotation.get("category_id")
+    if number is not None and not _is_whole(number):
+        raise ValueError(f"annotation {annotation['id']} has category_id {number!r}; expected a whole number.")
+    return str(categories.get(number, {}).get("name", ""))
 
 
 def _size(image: dict) -> tuple[int | None, int | None]:
@@ -213,6 +220,10 @@ def _size(image: dict) -> tuple[int | None, int | None]:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _load_instances(path: Path) -> dict[str, list]:
@@ -231,8 +242,11 @@ def _load_instances(path: Path) -> dict[str, list]:
 
 def _by_id(entries: list, path: Path, what: str) -> dict[int, dict]:
     """Records by their id: position in the list means nothing."""
-    if not all(isinstance(entry, dict) and "id" in entry for entry in entries):
-        raise ValueError(f"{path}: a record of the list of {what} records has no id; expected COCO's instances format.")
+    if not all(isinstance(entry, dict) and _is_whole(entry.get("id")) for entry in entries):
+        raise ValueError(
+            f"{path}: a record of the list of {what} records has no whole number as id; expected COCO's instances "
+            "format."
+        )
     table = {entry["id"]: entry for entry in entries}
     if len(table) != len(entries):
         raise ValueError(f"{path}: two records of kind {what} have the same id; fetch the official file again.")

@@ -89,7 +89,10 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; delete {checkpoint} to go on from the checkpoint before it.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+            raise ValueError("this is not the state of a run")
+        return state
     except Exception as error:  # torch, zipfile and the safe unpickler raise many kinds for damaged files
         raise ValueError(
             f"{path} is damaged ({type(error).__name__}); delete {checkpoint} to go on from the checkpoint before it."

@@ -14,6 +14,9 @@ PRECISIONS = ("no", "bf16", "fp16")
 #: What may differ when a run is continued: it changes where and how often, not what is computed.
 FREE_ON_RESUME = frozenset({"out", "resume", "root", "device", "workers", "checkpoint_every", "threads"})
 
+#: torch takes seeds of 64 bits; no training survives a higher learning rate, and far higher ones overflow.
+_HIGHEST_SEED, _HIGHEST_RATE = 2**64 - 1, 1000
+
 _AT_LEAST = {
     "steps": 1,
     "seed": 0,
@@ -108,8 +111,13 @@ class TrainConfig:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}={value!r}; expected a whole number of at least {least}.")
-        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate={self.learning_rate}; expected a positive number, such as 1e-3.")
+        if self.seed > _HIGHEST_SEED:
+            raise ValueError(f"seed={self.seed}; expected a whole number of at most {_HIGHEST_SEED}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= _HIGHEST_RATE:
+            raise ValueError(
+                f"learning_rate={self.learning_rate}; expected a positive number of at most {_HIGHEST_RATE}, such as "
+                "1e-3."
+            )
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
 

@@ -119,7 +119,8 @@ def evaluate(
         workers: Processes that prepare batches; 0 = this one.
 
     Raises:
-        ValueError: The protocol or device is not known, objects have no mask, or the data set is empty.
+        ValueError: The protocol or device is not known, a number is out of range, objects have no mask, or the data
+            set is empty.
         FileNotFoundError: A picture is missing.
 
     Warns:
@@ -133,6 +134,9 @@ def evaluate(
     """
     started = time.perf_counter()
     rules, device = get_protocol(protocol), pick_device(device)
+    for name, value, least in (("images_per_batch", images_per_batch, 1), ("seed", seed, 0), ("workers", workers, 0)):
+        if value < least:
+            raise ValueError(f"{name}={value}; expected a whole number of at least {least}.")
     if limit is not None:
         dataset = with_index(dataset, dataset.index, limit)
     _check(dataset)

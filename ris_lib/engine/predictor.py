@@ -99,6 +99,8 @@ class Predictor:
             logits = self.model(batch.to(self.device)).logits
             maps = self.model.upsample(logits, tuple(batch.images.shape[2:]))
             maps = restore(maps, batch.to_network[0], picture.shape[:2]).clamp(0, 1).cpu()
+        if not maps.isfinite().all():
+            raise ValueError("the model's answer is not a number; its weights are damaged, train or fetch them again.")
         masks = maps > self.model.config.threshold
         scores = (maps * masks).sum((1, 2)) / masks.sum((1, 2)).clamp(min=1)
         return Prediction(masks.numpy(), maps.numpy(), scores.numpy(), tuple(sentences), unknown)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ris_lib.data.cache import atomic_write
+from ris_lib.data.cache import atomic_write, check_place
 from ris_lib.engine.checkpoint import checkpoint_step, latest_checkpoint
 from ris_lib.engine.config import TrainConfig
 from ris_lib.models import ReferringSegmenter
@@ -87,10 +87,10 @@ def check_free(folder: Path) -> None:
     """Refuse a folder that holds something already.
 
     Raises:
-        ValueError: It exists and is not empty; the message says what can be done.
+        ValueError: It exists and is not empty, or cannot be made; the message says what can be done.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+        return check_place(folder)
     if is_complete(folder):
         raise ValueError(f"{folder} holds a complete run; choose another folder, or delete it first.")
     if is_run(folder):
@@ -112,15 +112,27 @@ def read_run_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; expected the folder of a run.")
     try:
-        return TrainConfig.from_dict(json.loads(path.read_text(encoding="utf-8")) | {"out": folder})
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}")
+        return TrainConfig.from_dict(values | {"out": folder})
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} does not hold the settings of a run ({error}).") from error
+        raise ValueError(
+            f"{path} does not hold the settings of a run ({error}). Start another run in another folder."
+        ) from error
 
 
 def add_environment(folder: Path, step: int, environment: Mapping[str, Any]) -> None:
-    """Note with what a run is started, or continued, at a step."""
+    """Note with what a run is started, or continued, at a step.
+
+    Raises:
+        ValueError: The file that is there is damaged.
+    """
     path = folder / ENVIRONMENT
-    starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to go on, nothing is computed from it.") from error
     write_json(path, [*starts, {"from_step": step, **environment}])
 
 

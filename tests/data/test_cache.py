@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ris_lib.data.cache import atomic_write, build_once, cache_folder
+from ris_lib.data.cache import atomic_write, build_once, cache_folder, check_place
 
 
 def test_folder_follows_the_environment(monkeypatch, tmp_path):
@@ -50,6 +50,18 @@ def test_a_folder_is_replaced_or_removed_whole(tmp_path):
         _stop_half_way(tmp_path / "folder")
     assert os.listdir(tmp_path) == ["folder"]
     assert os.listdir(tmp_path / "folder") == ["two"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_beforehand(tmp_path, monkeypatch):
+    check_place(tmp_path / "new" / "folder" / "a.txt")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "folder" / "a.txt"):
+        with pytest.raises(ValueError, match="file is a file and no folder; choose another place"):
+            check_place(path)
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path)
+    with pytest.raises(ValueError, match="may not be written in; choose another place, or change its permissions"):
+        check_place(tmp_path / "a.txt")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_writing_nothing_is_an_error(tmp_path):

@@ -224,7 +224,7 @@ def test_what_is_no_picture(tmp_path):
     (tmp_path / "program.jpg").write_text(
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     )
-    with pytest.raises(ValueError, match="unknown format"):
+    with pytest.raises(ValueError, match="cannot identify image file"):
         read_picture(tmp_path / "program.jpg")
     closed = Image.open(save(tmp_path, Image.new("L", (2, 2))))
     closed.close()

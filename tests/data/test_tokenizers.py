@@ -210,6 +210,11 @@ def test_no_known_word_is_refused_with_the_words(sentence):
         assert "Did you mean jug?" in str(error.value)
 
 
+def test_wordpiece_refuses_a_sentence_that_it_cannot_spell_at_all():
+    with pytest.raises(ValueError, match=r"'🦒 🦒' has no word that this vocabulary knows .unknown: 🦒, 🦒"):
+        WordPieceTokenizer(8)(["🦒 🦒"])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -219,12 +224,13 @@ def test_no_known_word_is_refused_with_the_words(sentence):
         (lambda: WordTokenizer(["Cup"]), "lower case"),
         (lambda: WordTokenizer(["red cup"]), "single words"),
         (lambda: WordTokenizer([""]), "single words"),
-        (lambda: WordTokenizer.from_sentences([" "]), "at least one word"),
+        (lambda: WordTokenizer.from_sentences([" "]), "the sentences hold not a single word"),
         (lambda: WordTokenizer(["cup"], length=0), "length=0"),
         (lambda: WordPieceTokenizer(2), "length=2"),
         (lambda: ClipTokenizer(2.5), "length=2.5"),
         (lambda: tokenizer_from_config({"kind": "word"}), "did you mean 'words'"),
         (lambda: tokenizer_from_config({}), "unknown tokeniser"),
+        (lambda: tokenizer_from_config(None), "the configuration of a tokeniser is None; expected entries"),
         (lambda: tokenizer_from_config({"kind": "words", "length": 4}), "lacks 'vocabulary'"),
         (lambda: tokenizer_from_config({"kind": "clip", "len": 4}), "did you mean 'length'"),
     ],

@@ -66,6 +66,10 @@ def test_damaged_and_missing_state(tmp_path, model):
     path.write_bytes(path.read_bytes()[: os.path.getsize(path) // 2])
     with pytest.raises(ValueError, match=r"state.pt is damaged.*to go on from the checkpoint before it"):
         load_state(saved)
+    for other in ([1, 2], {"numbers": 1}):
+        torch.save(other, path)
+        with pytest.raises(ValueError, match=r"state.pt is damaged.*to go on from the checkpoint before it"):
+            load_state(saved)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"state.pt is missing"):
         load_state(saved)

@@ -18,7 +18,10 @@ def test_settings_survive_json():
         ("seed", -1, "seed=-1"),
         ("workers", True, "workers=True"),
         ("learning_rate", 0.0, "expected a positive number"),
+        ("seed", 2**64, "seed=18446744073709551616; expected a whole number of at most 18446744073709551615"),
         ("learning_rate", float("nan"), "expected a positive number"),
+        ("learning_rate", float("inf"), "expected a positive number"),
+        ("learning_rate", 1e300, "expected a positive number of at most 1000"),
         ("precision", "fp8", "unknown precision 'fp8'; did you mean"),
     ],
 )

@@ -159,6 +159,9 @@ def test_bad_input(left_half, scenes):
         evaluate(left_half, scenes, "origin")
     with pytest.raises(ValueError, match=r"1 of \d+ refs of scenes train have no mask to compare with"):
         evaluate(left_half, changed(scenes, rle=None), progress=False)
+    for setting, value, least in (("images_per_batch", 0, 1), ("seed", -1, 0), ("workers", -1, 0)):
+        with pytest.raises(ValueError, match=f"{setting}={value}; expected a whole number of at least {least}"):
+            evaluate(left_half, scenes, **{setting: value}, progress=False)
     with pytest.raises(ValueError, match="scenes train has no picture"):
         evaluate(left_half, with_index(scenes, scenes.index.take([])), progress=False)
 

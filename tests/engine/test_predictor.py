@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,13 @@ def test_a_sentence_that_is_cut_is_named(model, picture):
 def test_bad_sentences(model, picture, sentences, message):
     with pytest.raises(ValueError, match=message):
         Predictor(model, device="cpu")(picture, sentences)
+
+
+def test_weights_that_are_no_numbers_are_refused(model, picture):
+    broken = copy.deepcopy(model)
+    next(broken.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the model's answer is not a number; its weights are damaged"):
+        Predictor(broken, device="cpu")(picture, "ball")
 
 
 def test_bad_pictures_and_devices(model, tmp_path):

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from ris_lib.engine import load_run
 from ris_lib.engine.record import MetricsFile
-from ris_lib.engine.run import check_free, read_run_config
+from ris_lib.engine.run import add_environment, check_free, read_run_config
 
 
 def test_a_run_holds_everything(complete_run):
@@ -69,10 +69,13 @@ def test_a_checkpoint_of_another_model(complete_run, tmp_path):
     path = run / "model" / "model.safetensors"
     tensors = load_file(path)
     name = next(iter(tensors))
-    tensors["other." + name] = tensors.pop(name)
-    save_file(tensors, path)
-    with pytest.raises(ValueError, match="weights of another model: 1 missing"):
-        load_run(run)
+    more = tensors | {"other": tensors[name].clone()}
+    fewer = {key: tensor for key, tensor in tensors.items() if key != name}
+    both = {key: tensor for key, tensor in more.items() if key != name}
+    for others, missing, left_over in ((fewer, 1, 0), (more, 0, 1), (both, 1, 1)):
+        save_file(others, path)
+        with pytest.raises(ValueError, match=rf"weights of another model: {missing} missing.*; {left_over} left over"):
+            load_run(run)
     path.write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="is damaged or no safetensors file"):
         load_run(run)
@@ -95,11 +98,21 @@ def test_a_taken_folder_is_refused_with_what_can_be_done(complete_run, tmp_path)
 
 
 def test_damaged_settings(complete_run, tmp_path):
-    (tmp_path / "config.json").write_text('{"out": "a", "st')
-    with pytest.raises(ValueError, match="does not hold the settings of a run"):
-        read_run_config(tmp_path)
+    for text, why in (('{"out": "a", "st', "Unterminated"), ("[]", "it holds a list"), ("", "Expecting value")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"does not hold the settings of a run \({why}.*another folder"):
+            read_run_config(tmp_path)
     with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
         read_run_config(tmp_path / "nothing")
+
+
+def test_a_damaged_record_of_starts_is_named(tmp_path):
+    (tmp_path / "environment.json").write_text('[{"from_step": 0, ')
+    with pytest.raises(ValueError, match=r"environment\.json is damaged .*; delete it to go on"):
+        add_environment(tmp_path, 3, {})
+    (tmp_path / "environment.json").unlink()
+    add_environment(tmp_path, 3, {"device": "cpu"})
+    assert json.loads((tmp_path / "environment.json").read_text()) == [{"from_step": 3, "device": "cpu"}]
 
 
 def test_half_a_line_and_lines_to_be_done_again_leave_the_file(tmp_path):

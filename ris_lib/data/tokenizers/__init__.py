@@ -33,6 +33,8 @@ def tokenizer_from_config(config: Mapping[str, Any]) -> Tokenizer:
         >>> tokenizer_from_config(config).to_config() == config
         True
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"the configuration of a tokeniser is {config!r}; expected entries such as kind and length.")
     settings = dict(config)
     kind = settings.pop("kind", None)
     if kind not in TOKENIZERS:

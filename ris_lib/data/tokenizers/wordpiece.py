@@ -53,10 +53,20 @@ class WordPieceTokenizer(Tokenizer):
         return _wordpiece().get_vocab_size()
 
     def encode(self, sentence: str) -> Pieces:
-        """Cut one sentence into pieces; a word that cannot be built of pieces is [UNK] and reported."""
+        """Cut one sentence into pieces; a word that cannot be built of pieces is [UNK] and reported.
+
+        Raises:
+            ValueError: There are words, but none that can be built of pieces.
+        """
         encoding = _wordpiece().encode(sentence, add_special_tokens=False)
         lost = [span for number, span in zip(encoding.ids, encoding.offsets) if number == self.unknown_id]
-        return Pieces(list(encoding.ids), list(encoding.offsets), [sentence[start:end] for start, end in lost])
+        unknown = [sentence[start:end] for start, end in lost]
+        if unknown and len(unknown) == len(encoding.ids):
+            raise ValueError(
+                f"the sentence {sentence!r} has no word that this vocabulary knows (unknown: {', '.join(unknown)}). "
+                "It knows English words and the pieces they are made of."
+            )
+        return Pieces(list(encoding.ids), list(encoding.offsets), unknown)
 
     def to_config(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""

@@ -77,7 +77,10 @@ class WordTokenizer(Tokenizer):
             >>> WordTokenizer.from_sentences(["a red cup", "the cup"]).vocabulary
             ('a', 'cup', 'red', 'the')
         """
-        return cls(sorted({word.text for sentence in sentences for word in split_words(sentence)}), length)
+        words = sorted({word.text for sentence in sentences for word in split_words(sentence)})
+        if not words:
+            raise ValueError("the sentences hold not a single word; expected some to learn a vocabulary of.")
+        return cls(words, length)
 
     @property
     def vocabulary_size(self) -> int:
