@@ -41,7 +41,7 @@ class Picture(Figure):
     def _repr_png_(self) -> bytes:
         """The picture with 256 colours: half the bytes of a page, and no difference that an eye finds."""
         buffer = BytesIO()
-        self.savefig(buffer, format="png")
+        self.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.04)
         small = BytesIO()
         Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
         return small.getvalue()
