@@ -49,6 +49,8 @@ class Preprocess:
 
     def __post_init__(self):
         for name in ("size", "mean", "std"):  # JSON knows no tuples
+            if not isinstance(getattr(self, name), list | tuple):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a list of numbers.")
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
             raise ValueError(f"size is {self.size}; expected (height, width), two positive whole numbers.")

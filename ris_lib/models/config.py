@@ -66,6 +66,7 @@ class ModelConfig:
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if len(self.fusion) != 4:
             raise ValueError(f"fusion has {len(self.fusion)} entries; expected four, one for each image stage.")
         if not 0 < self.threshold < 1:
@@ -78,6 +79,25 @@ class ModelConfig:
                 f"upsample={self.upsample}; expected of: 'logits' or 'probabilities', mode: 'bilinear' or 'bicubic', "
                 "align_corners: true or false."
             )
+
+    def _check_kinds(self) -> None:
+        """Refuse entries of the wrong kind: a ``config.json`` may come from anywhere."""
+        parts = {name: getattr(self, name) for name in ("image_tower", "text_tower", "decoder", "head")}
+        blocks = self.fusion if isinstance(self.fusion, list) else [self.fusion]
+        parts |= {f"fusion[{k}]": block for k, block in enumerate(blocks) if block is not None}
+        for name, part in parts.items():
+            if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+                raise ValueError(f"{name} is {part!r}; expected a part with its options, such as {{'name': 'tiny'}}.")
+        kinds = dict.fromkeys(("objectives", "preprocess", "tokenizer", "upsample", "training"), dict)
+        kinds |= {"recipe": str, "fusion": list, "threshold": (int, float), "merge": (dict, type(None))}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected what ModelConfig documents.")
+        if "size" not in self.preprocess:
+            raise ValueError(f"preprocess is {self.preprocess}; expected at least the network's size, [height, width].")
+        for name, options in self.objectives.items():
+            if not isinstance(options, dict):
+                raise ValueError(f"objectives: {name} has the options {options!r}; expected entries such as weights.")
 
     def to_dict(self) -> dict[str, Any]:
         """As dictionaries, lists, strings and numbers, the way JSON gives them back."""

@@ -164,3 +164,9 @@ def test_preprocess_survives_json():
 def test_bad_preprocess_settings(values, message):
     with pytest.raises(ValueError, match=message):
         Preprocess.from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["size", "mean", "std"])
+def test_a_number_where_a_list_belongs_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is 96; expected a list"):
+        Preprocess.from_dict({"size": (8, 8)} | {name: 96})

@@ -183,6 +183,7 @@ def test_config_and_pickle_make_the_same_tokeniser(tokenizer):
     [
         ([""], "is empty"),
         (["the man", " \t\n"], "is empty"),
+        (["\x85"], "is empty"),  # a blank of which CLIP's cleaning makes a mark
         ([], "at least one"),
         ("the man", "list of sentences"),
         ([None], "NoneType"),

@@ -87,3 +87,25 @@ def test_unknown_overrides_name_the_nearest(config):
 def test_values_out_of_range_are_refused(config, change):
     with pytest.raises(ValueError, match=next(iter(change))):
         config.override(**change)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decoder", None),
+        ("decoder", "top_down"),
+        ("head", {"classes": 1}),
+        ("fusion", "late"),
+        ("fusion", [None, None, None, "late"]),
+        ("threshold", "half"),
+        ("preprocess", [96, 96]),
+        ("preprocess", {}),
+        ("objectives", {"segmentation": 1}),
+        ("training", None),
+        ("recipe", 5),
+        ("merge", 16),
+    ],
+)
+def test_entries_of_the_wrong_kind_are_refused(config, name, value):
+    with pytest.raises(ValueError, match=name):
+        ModelConfig.from_dict({**config.to_dict(), name: value})
