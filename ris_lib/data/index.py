@@ -95,11 +95,11 @@ class Index:
 
     def rows(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """Several rows as dictionaries, in the given order."""
-        return self.table.take(pa.array(numbers, pa.int64())).to_pylist()
+        return self.table.take(_positions(numbers)).to_pylist()
 
     def take(self, numbers: Sequence[int] | np.ndarray) -> Index:
         """The index that holds these rows in this order."""
-        return Index(self.table.take(pa.array(numbers, pa.int64())))
+        return Index(self.table.take(_positions(numbers)))
 
     def column(self, name: str) -> list[Any]:
         """One column as Python values.
@@ -120,14 +120,14 @@ class Index:
         Raises:
             ValueError: There is no such column.
         """
-        keep = pa.array(np.ones(len(self), dtype=bool))
+        table = self.table
         for name, value in wanted.items():
             if name not in SCHEMA.names:
                 raise unknown("column", name, SCHEMA.names)
             values = list(value) if isinstance(value, Collection) and not isinstance(value, str) else [value]
-            fits = pc.is_in(self.table[name], value_set=pa.array(values, SCHEMA.field(name).type))
-            keep = pc.and_(keep, fits.combine_chunks() if isinstance(fits, pa.ChunkedArray) else fits)
-        return Index(self.table.filter(keep))
+            keep = [row for row, found in enumerate(table[name].to_pylist()) if found in values]
+            table = table.take(_positions(keep))
+        return Index(table)
 
     def counts(self) -> dict[str, int]:
         """Number of ``images``, ``refs`` and ``sentences``."""
@@ -139,7 +139,7 @@ class Index:
 
     def by_image(self) -> list[np.ndarray]:
         """Row numbers of each image: images in order of first appearance, rows of one image in order."""
-        image_ids = self.table["image_id"].to_numpy()
+        image_ids = np.array(self.table["image_id"].to_pylist(), dtype=np.int64)
         if not len(image_ids):
             return []
         _, first, member = np.unique(image_ids, return_index=True, return_inverse=True)
@@ -153,6 +153,12 @@ class Index:
     def without_mask(self) -> int:
         """Number of refs that have no mask."""
         return self.table["rle"].null_count
+
+
+def _positions(numbers: Sequence[int] | np.ndarray) -> pa.Array:
+    """Row numbers for Arrow, without ``pa.array``, which imports pandas where it is installed: a second for nothing."""
+    values = np.ascontiguousarray(numbers, dtype=np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
 
 
 def _check_row(row: dict[str, Any]) -> None:

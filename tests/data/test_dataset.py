@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import time
 import warnings
 
@@ -222,6 +224,17 @@ def test_counts_of_the_official_splits_and_speed_of_the_second_load(name, split,
     assert dataset.counts() == {"images": images, "refs": refs, "sentences": sentences}
     assert len(dataset.sentences()) == sentences
     assert seconds < 0.5
+
+
+def test_a_fresh_process_loads_the_index_without_pandas(refer_folder):
+    """pyarrow imports pandas, which takes a second, wherever it is handed numpy arrays."""
+    root = refer_folder.write()
+    load_dataset("refcoco", "val", root=root)
+    code = (
+        "import sys; from ris_lib.data import load_dataset; "
+        f"load_dataset('refcoco', 'val', root={os.fspath(root)!r}).counts(); assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_reading_the_index_does_not_need_write_access_to_the_root(refer_folder):

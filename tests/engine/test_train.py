@@ -72,8 +72,13 @@ def test_ten_steps_a_stop_and_ten_more_are_twenty_bit_for_bit(tmp_path, settings
 _PRELOAD = ["pytest", "ris_lib.engine", "ris_lib.data.scenes", "torch._dynamo", "torch.utils.tensorboard"]
 
 
-def kill_at(moments, config) -> None:
-    """Start, and continue, a run in processes of their own; kill each so many seconds after the run began to write."""
+def kill_at(moments, config) -> int:
+    """Start, and continue, a run in processes of their own; kill each so many seconds after the run began to write.
+
+    Returns:
+        How many were killed before they were done.
+    """
+    landed = 0
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     context.set_forkserver_preload(_PRELOAD)
     for moment in (*moments, None):
@@ -87,19 +92,21 @@ def kill_at(moments, config) -> None:
             time.sleep(moment)
             process.kill()
         process.join()
+        landed += process.exitcode == -signal.SIGKILL
         if moment is None:
             assert process.exitcode == 0
+    return landed
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_ends_as_one_that_was_not(tmp_path, settings):
     generator = random.Random(0)
-    config = settings(tmp_path / "killed", steps=60, checkpoint_every=1, resume=True, threads=1)
-    kill_at([generator.random() * 1.5 for _ in range(20)], config)
+    config = settings(tmp_path / "killed", steps=200, checkpoint_every=1, resume=True, threads=1)
+    assert kill_at([generator.random() * 0.4 for _ in range(20)], config) == 20
     starts = [start["from_step"] for start in json.loads((config.out / "environment.json").read_text())]
     assert starts == sorted(starts)
     assert len(set(starts)) > 3  # killed at different places
-    whole = train(settings(tmp_path / "whole", steps=60), progress=False)
+    whole = train(settings(tmp_path / "whole", steps=200), progress=False)
     assert same_weights(whole, config.out)
     assert same_numbers(whole, config.out)
     assert [path for path in config.out.rglob("*") if ".partial-" in path.name] == []
