@@ -92,7 +92,7 @@ def kill_at(moments, config) -> int:
             time.sleep(moment)
             process.kill()
         process.join()
-        landed += process.exitcode == -signal.SIGKILL
+        landed += process.exitcode == -getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows terminates
         if moment is None:
             assert process.exitcode == 0
     return landed
