@@ -113,21 +113,30 @@ class ConvNormAct(nn.Sequential):
 class Residual(nn.Module):
     """Two 3x3 convolutions around a short cut, as in ResNet (He et al. 2016).
 
+    Where channels or size change, the short cut is a 1x1 convolution with its norm.
+
     Args:
-        channels: Channels in and out.
+        in_channels: Channels that come.
+        out_channels: Channels that go; None = as many as come.
+        stride: 1 or 2; at 2 a side of n becomes ceil(n / 2).
         norm: See ``norm_2d``.
 
     Example:
-        >>> Residual(8)(torch.zeros(1, 8, 4, 4)).shape
-        torch.Size([1, 8, 4, 4])
+        >>> Residual(8, 16, stride=2)(torch.zeros(1, 8, 5, 4)).shape
+        torch.Size([1, 16, 3, 2])
     """
 
-    def __init__(self, channels: int, norm: str = "group"):
+    def __init__(self, in_channels: int, out_channels: int | None = None, stride: int = 1, norm: str = "group"):
         super().__init__()
+        out_channels = in_channels if out_channels is None else out_channels
         self.body = nn.Sequential(
-            ConvNormAct(channels, channels, norm=norm), ConvNormAct(channels, channels, norm=norm, act=False)
+            ConvNormAct(in_channels, out_channels, stride=stride, norm=norm),
+            ConvNormAct(out_channels, out_channels, norm=norm, act=False),
         )
+        self.short_cut = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.short_cut = ConvNormAct(in_channels, out_channels, kernel=1, stride=stride, norm=norm, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, channels, h, w)`` in and out."""
-        return F.relu(x + self.body(x))
+        """``(B, in_channels, h, w)`` -> ``(B, out_channels, ceil(h / stride), ceil(w / stride))``."""
+        return F.relu(self.short_cut(x) + self.body(x))

@@ -169,7 +169,7 @@ def test_the_flags_that_stay(capsys):
         ("eval", "neither of --run FOLDER and --model NAME given"),
         ("eval --run RUN --model baseline_tiny", "both of --run FOLDER and --model NAME given"),
         ("eval --run no/run", "there is no folder no/run"),
-        ("eval --run RUN --split vall", "unknown split of scenes 'vall'; did you mean 'val'"),
+        ("eval --run RUN --split vall", "unknown split 'vall' of scenes; did you mean 'val'"),
         ("eval --run RUN --data refcoc", "unknown data set 'refcoc'; did you mean 'refcoco'"),
         ("eval --run RUN --protocol orig", "unknown protocol 'orig'; did you mean 'original'"),
         ("eval --run RUN --limit 0", "limit=0"),

@@ -37,6 +37,17 @@ def test_residual_starts_from_its_input():
     torch.testing.assert_close(block(x), x.relu())
 
 
+@pytest.mark.parametrize(("channels", "stride"), [(12, 1), (8, 2), (12, 2)])
+def test_a_residual_short_cut_changes_channels_and_size(channels, stride):
+    torch.manual_seed(0)
+    block, x = Residual(8, channels, stride), torch.randn(2, 8, 7, 6)
+    with torch.no_grad():
+        block.body[1][1].weight.zero_()
+    assert block(x).shape == (2, channels, 7 if stride == 1 else 4, 6 if stride == 1 else 3)
+    torch.testing.assert_close(block(x), block.short_cut(x).relu())
+    assert block(x).abs().sum() > 0
+
+
 def test_group_norm_treats_every_sample_alone():
     torch.manual_seed(0)
     block, x = ConvNormAct(3, 12), torch.randn(4, 3, 5, 5)

@@ -233,7 +233,7 @@ def load_dataset(
     index = _refer_index(root, name, split_by)
     known = pc.unique(index.table["split"]).to_pylist()
     if split not in known:
-        raise unknown(f"split of {name} ({split_by}) in {root}", split, known)
+        raise unknown("split", split, known, of=f"{name} ({split_by}) in {root}")
     dataset = ReferringDataset(
         index.filter(split=split),
         PhotographFolder([root / folder for folder in _PHOTOGRAPHS], "The photographs are COCO's train2014."),

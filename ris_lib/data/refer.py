@@ -53,7 +53,7 @@ def refer_files(root: str | Path, name: str, split_by: str) -> tuple[Path, Path]
     if name not in SPLIT_BY:
         raise unknown("data set", name, SPLIT_BY)
     if split_by not in SPLIT_BY[name]:
-        raise unknown(f"split_by of {name}", split_by, SPLIT_BY[name])
+        raise unknown("split_by", split_by, SPLIT_BY[name], of=name)
     folder = Path(root) / name
     files = folder / f"refs({split_by}).p", folder / "instances.json"
     for file in files:

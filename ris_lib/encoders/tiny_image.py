@@ -22,7 +22,7 @@ class TinyImage(nn.Module):
         widths: Channels of the four stages.
         strides: Input pixels per map pixel of the four stages. The first is 2 or 4; each further one equals its
             predecessor or doubles it: a stage that keeps its stride keeps its map's size.
-        depths: Residual blocks of the four stages.
+        depths: Residual blocks of the four stages, at least one each; the first of a stage changes size and channels.
         detail_channels: Channels of the stem, whose stride-2 map is handed on for fine edges.
 
     Attributes:
@@ -32,7 +32,7 @@ class TinyImage(nn.Module):
         detail_stride: 2.
 
     Raises:
-        ValueError: Not four stages, or strides that do not grow by 1 or 2.
+        ValueError: Not four stages, a stage without a block, or strides that do not grow by 1 or 2.
 
     Example:
         >>> import torch
@@ -54,6 +54,8 @@ class TinyImage(nn.Module):
         super().__init__()
         if not len(widths) == len(strides) == len(depths) == 4:
             raise ValueError(f"TinyImage: widths={widths}, strides={strides}, depths={depths}; expected four of each.")
+        if min(depths) < 1:
+            raise ValueError(f"TinyImage: depths={tuple(depths)}; expected at least one residual block in each stage.")
         steps = [after / before for before, after in zip([2, *strides[:3]], strides)]
         if any(step not in (1, 2) for step in steps):
             raise ValueError(f"TinyImage: strides={tuple(strides)} must start at 2 or 4 and grow by 1x or 2x.")
@@ -62,7 +64,7 @@ class TinyImage(nn.Module):
         self.detail_channels = detail_channels
         self.stem_layers = nn.Sequential(ConvNormAct(3, detail_channels, stride=2), Residual(detail_channels))
         self.stages = nn.ModuleList(
-            nn.Sequential(ConvNormAct(before, after, stride=int(step)), *(Residual(after) for _ in range(depth)))
+            nn.Sequential(Residual(before, after, int(step)), *(Residual(after) for _ in range(depth - 1)))
             for before, after, step, depth in zip([detail_channels, *widths[:3]], widths, steps, depths)
         )
 

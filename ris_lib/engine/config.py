@@ -39,18 +39,19 @@ class TrainConfig:
 
     Args:
         out: Folder of the run; it must not exist yet, unless resume is set.
-        model: Name of the model, see ris models.
+        model: Name of the model, see ris models; needed unless a run is continued.
         data: Data set: scenes, refcoco, refcoco+ or refcocog.
-        root: Folder that holds refcoco/, refcoco+/, refcocog/ and images/.
-        split_by: Which cut into splits: unc, umd or google.
+        root: Folder that holds refcoco/, refcoco+/, refcocog/ and images/; scenes need none.
+        split_by: Which cut into splits: unc, umd or google; None = unc, and umd for refcocog.
         split: Split to train on.
-        limit: Train on the first so many pictures only.
-        size: Height and width of the network's picture; scenes are drawn at this size.
-        steps: Number of optimiser steps.
+        limit: Train on the first so many pictures only; None = all.
+        size: Height and width of the network's picture; scenes are drawn at this size. None = the recipe's.
+        steps: Number of optimiser steps; None = the recipe's.
         seed: The one source of randomness: weights, order, dropout.
-        images_per_step: Pictures in one optimiser step, over all processes and accumulated parts.
-        sentences_per_image: At most so many sentences of a picture in one step, drawn anew each time.
-        learning_rate: Highest learning rate.
+        images_per_step: Pictures in one optimiser step, over all processes and accumulated parts; None = the recipe's.
+        sentences_per_image: At most so many sentences of a picture in one step, drawn anew each time; None = the
+            recipe's.
+        learning_rate: Highest learning rate; None = the recipe's.
         flip: Mirror half of the pictures, with left and right swapped in their sentences; a picture with a sentence
             that cannot be swapped stays as it is.
         shuffle_sentences: Give every sentence to another picture. A control: what such a model scores, it scores
@@ -135,7 +136,7 @@ class TrainConfig:
         known = {f.name: f for f in fields(cls)}
         for name in values:
             if name not in known:
-                raise unknown("setting of a training run", name, known)
+                raise unknown("setting", name, known, of="a training run")
         if "out" not in values:
             raise ValueError(
                 f"the settings lack 'out', the folder of the run; they have {', '.join(values) or 'none'}."

@@ -52,9 +52,7 @@ class LateFusion(nn.Module):
     def __init__(self, pixel_dim: int, word_dim: int, layers: int = 1, heads: int = 4):
         super().__init__()
         self.position = nn.Linear(5, pixel_dim)
-        self.pixel_norm = nn.LayerNorm(pixel_dim)
         self.sentence = nn.Sequential(nn.LayerNorm(word_dim), nn.Linear(word_dim, 2 * pixel_dim))
-        self.mix = nn.Sequential(nn.Linear(pixel_dim, 2 * pixel_dim), nn.GELU(), nn.Linear(2 * pixel_dim, pixel_dim))
         self.layers = nn.ModuleList(SelfAttentionLayer(pixel_dim, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(pixel_dim)
 
@@ -68,7 +66,7 @@ class LateFusion(nn.Module):
         yx = coordinates(size, like=pixels)
         positions = self.position(torch.cat([yx, yx.square(), yx.prod(dim=1, keepdim=True)], dim=1))
         scale, shift = self.sentence(sentence)[:, None].chunk(2, dim=-1)
-        pixels = pixels + self.mix(self.pixel_norm(pixels + positions) * (1 + scale) + shift)
+        pixels = (pixels + positions) * (1 + scale) + shift
         for layer in self.layers:
             pixels = layer(pixels, positions=positions)
         return FusionOutput(pixels=pixels, words=words, pyramid=self.norm(pixels), decoder_words=words)

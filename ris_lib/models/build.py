@@ -87,7 +87,7 @@ def _make(kind: str, registry: Mapping[str, type[nn.Module]], spec: Mapping[str,
     known = [option for option in inspect.signature(registry[name]).parameters if option not in given]
     for option in options:
         if option not in known:
-            raise unknown(f"option of {kind} {name!r}", option, known)
+            raise unknown("option", option, known, of=f"{kind} {name!r}")
     return registry[name](**given, **options)
 
 
@@ -120,7 +120,7 @@ def _objectives(config: ModelConfig, head: nn.Module, dims: Dims) -> tuple[dict[
             )
         for term in changed:
             if term not in objective.default_weights:
-                raise unknown(f"loss of objective {name!r}", term, objective.default_weights)
+                raise unknown("loss", term, objective.default_weights, of=f"objective {name!r}")
         objectives[name] = objective
         weights.update({**objective.default_weights, **changed})
     return objectives, weights

@@ -113,7 +113,7 @@ class ModelConfig:
         known = {f.name: f for f in fields(cls)}
         for name in values:
             if name not in known:
-                raise unknown("entry of a model configuration", name, known)
+                raise unknown("entry", name, known, of="a model configuration")
         missing = [
             name for name, f in known.items() if f.default is f.default_factory is MISSING and name not in values
         ]

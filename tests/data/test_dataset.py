@@ -63,11 +63,11 @@ def test_photographs_may_be_in_the_older_layout(refer_folder):
 
 def test_splits_and_names_are_exact(refer_folder):
     root = refer_folder.write()
-    with pytest.raises(ValueError, match=r"unknown split of refcoco \(unc\).*'vall'; did you mean 'val'\? Known: val"):
+    with pytest.raises(ValueError, match=r"unknown split 'vall' of refcoco \(unc\).*; did you mean 'val'\? Known: val"):
         load_dataset("refcoco", "vall", root=root)
     with pytest.raises(ValueError, match=r"unknown data set 'refcoc'; did you mean 'refcoco"):
         load_dataset("refcoc", "val", root=root)
-    with pytest.raises(ValueError, match=r"unknown split_by of refcoco\+ 'umd'"):
+    with pytest.raises(ValueError, match=r"unknown split_by 'umd' of refcoco\+"):
         load_dataset("refcoco+", "val", root=root, split_by="umd")
     with pytest.raises(FileNotFoundError, match=r"refs\(umd\)\.p"):
         load_dataset("refcocog", "val", root=root)
@@ -79,7 +79,7 @@ def test_splits_and_names_are_exact(refer_folder):
         load_dataset("refcoco", "val", root=root, size=96)
     with pytest.raises(ValueError, match="split_by='unc'"):
         load_dataset("scenes", "val", split_by="unc")
-    with pytest.raises(ValueError, match=r"unknown split of scenes 'testC'; did you mean"):
+    with pytest.raises(ValueError, match=r"unknown split 'testC' of scenes; did you mean"):
         load_dataset("scenes", "testC")
 
 

@@ -252,7 +252,7 @@ def test_missing_files_and_wrong_names(refer_folder, tmp_path):
         FileNotFoundError, match=r"expected .*refs\(google\)\.p, but .*holds instances\.json, refs\(unc\)"
     ):
         read_refer(refer_folder.root, "refcoco", "google")
-    with pytest.raises(ValueError, match="unknown split_by of refcoco 'umd'"):
+    with pytest.raises(ValueError, match="unknown split_by 'umd' of refcoco"):
         read_refer(refer_folder.root, "refcoco", "umd")
     with pytest.raises(ValueError, match="did you mean 'refcoco"):
         read_refer(refer_folder.root, "refcocco", "unc")

@@ -127,7 +127,7 @@ def test_symbols_are_the_objects_by_name():
 
 
 def test_what_does_not_exist_is_refused_with_what_does():
-    with pytest.raises(ValueError, match=r"unknown split of scenes 'vla'; did you mean 'val'"):
+    with pytest.raises(ValueError, match=r"unknown split 'vla' of scenes; did you mean 'val'"):
         make_scene("vla", 0)
     for index in (-1, 400):
         with pytest.raises(ValueError, match="expected 0 to 399"):

@@ -48,3 +48,8 @@ def test_strides_that_cannot_be_built_are_refused(strides):
 def test_four_of_each_are_needed():
     with pytest.raises(ValueError, match="expected four of each"):
         TinyImage(widths=(8, 8, 8))
+
+
+def test_every_stage_has_a_block():
+    with pytest.raises(ValueError, match="at least one residual block"):
+        TinyImage(depths=(1, 1, 0, 0))

@@ -31,7 +31,7 @@ def test_wrong_values_are_refused(setting, value, message):
 
 
 def test_unknown_and_missing_settings_are_refused():
-    with pytest.raises(ValueError, match="unknown setting of a training run 'step'; did you mean 'steps'"):
+    with pytest.raises(ValueError, match="unknown setting 'step' of a training run; did you mean 'steps'"):
         TrainConfig.from_dict({"out": "a", "step": 3})
     with pytest.raises(ValueError, match="lack 'out'"):
         TrainConfig.from_dict({"steps": 3})

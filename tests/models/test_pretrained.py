@@ -99,7 +99,7 @@ def test_another_recipe_is_refused(saved, tmp_path):
         ("config.json", None, FileNotFoundError, "config.json does not exist"),
         ("config.json", b"{", ValueError, "is not JSON"),
         ("config.json", b"[]", ValueError, "holds a list"),
-        ("config.json", b'{"hidden_size": 3}', ValueError, "unknown entry of a model configuration 'hidden_size'"),
+        ("config.json", b'{"hidden_size": 3}', ValueError, "unknown entry 'hidden_size' of a model configuration"),
         ("model.safetensors", None, FileNotFoundError, "model.safetensors does not exist"),
         ("model.safetensors", b"half a file", ValueError, "is damaged"),
     ],

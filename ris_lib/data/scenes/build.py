@@ -74,7 +74,7 @@ def build_scenes(
         (2, 32, 32, 3)
     """
     if split not in SPLITS:
-        raise unknown("split of scenes", split, SPLITS)
+        raise unknown("split", split, SPLITS, of="scenes")
     check_size(size)
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}; expected at least 1 scene, or None for all {SPLITS[split]}.")

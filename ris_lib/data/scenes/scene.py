@@ -78,7 +78,7 @@ def make_scene(split: str, index: int) -> Scene:
         True
     """
     if split not in SPLITS:
-        raise unknown("split of scenes", split, SPLITS)
+        raise unknown("split", split, SPLITS, of="scenes")
     if not 0 <= index < SPLITS[split]:
         raise ValueError(f"scene {index} of split {split!r} does not exist; expected 0 to {SPLITS[split] - 1}.")
     attempt = 0

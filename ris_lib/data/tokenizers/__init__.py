@@ -42,7 +42,7 @@ def tokenizer_from_config(config: Mapping[str, Any]) -> Tokenizer:
     parameters = inspect.signature(TOKENIZERS[kind]).parameters
     for name in settings:
         if name not in parameters:
-            raise unknown(f"setting of the {kind} tokeniser", name, parameters)
+            raise unknown("setting", name, parameters, of=f"the {kind} tokeniser")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in settings:
             raise ValueError(f"the configuration of the {kind} tokeniser lacks {name!r}; it has {sorted(settings)}.")
