@@ -73,7 +73,11 @@ _PRELOAD = ["pytest", "ris_lib.engine", "ris_lib.data.scenes", "torch._dynamo", 
 
 
 def kill_at(moments, config) -> int:
-    """Start, and continue, a run in processes of their own; kill each so many seconds after the run began to write.
+    """Start, and continue, a run in processes of their own; kill each at its moment.
+
+    Args:
+        moments: For each process, how many checkpoints it writes and how many seconds then pass. Counted in
+            checkpoints, so that a slow machine is not killed before its first step each time.
 
     Returns:
         How many were killed before they were done.
@@ -81,15 +85,19 @@ def kill_at(moments, config) -> int:
     landed = 0
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     context.set_forkserver_preload(_PRELOAD)
+    marker, checkpoints = config.out / "environment.json", config.out / "checkpoints"
     for moment in (*moments, None):
         process = context.Process(target=train, args=(config, False))
+        began = marker.stat().st_mtime_ns if marker.exists() else 0
+        first = latest_step(checkpoints)
         process.start()
         if moment is not None:
-            marker = config.out / "environment.json"
-            before = marker.stat().st_mtime_ns if marker.exists() else 0
-            while process.is_alive() and (not marker.exists() or marker.stat().st_mtime_ns == before):
+            written, seconds = moment
+            while process.is_alive() and (not marker.exists() or marker.stat().st_mtime_ns == began):
                 time.sleep(0.002)
-            time.sleep(moment)
+            while process.is_alive() and latest_step(checkpoints) < first + written:
+                time.sleep(0.002)
+            time.sleep(seconds)
             process.kill()
         process.join()
         landed += process.exitcode == -getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows terminates
@@ -98,15 +106,20 @@ def kill_at(moments, config) -> int:
     return landed
 
 
+def latest_step(checkpoints) -> int:
+    return max((int(path.name.removeprefix("step_")) for path in checkpoints.glob("step_*")), default=0)
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_ends_as_one_that_was_not(tmp_path, settings):
     generator = random.Random(0)
-    config = settings(tmp_path / "killed", steps=200, checkpoint_every=1, resume=True, threads=1)
-    assert kill_at([generator.random() * 0.4 for _ in range(20)], config) == 20
+    config = settings(tmp_path / "killed", steps=80, checkpoint_every=1, resume=True, threads=1)
+    moments = [(generator.randrange(4), generator.random() * 0.05) for _ in range(20)]
+    assert kill_at(moments, config) == 20
     starts = [start["from_step"] for start in json.loads((config.out / "environment.json").read_text())]
     assert starts == sorted(starts)
     assert len(set(starts)) > 3  # killed at different places
-    whole = train(settings(tmp_path / "whole", steps=200), progress=False)
+    whole = train(settings(tmp_path / "whole", steps=80), progress=False)
     assert same_weights(whole, config.out)
     assert same_numbers(whole, config.out)
     assert [path for path in config.out.rglob("*") if ".partial-" in path.name] == []
