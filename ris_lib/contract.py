@@ -71,6 +71,28 @@ class FusionOutput:
     explanation: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Reads:
+    """What the rest of a model reads of one fusion block. What nobody reads is not built: it could never learn.
+
+    Args:
+        pixels: The next image stage reads ``FusionOutput.pixels``. False at the last stage.
+        words: A later text group or fusion block, or whoever reads the final words, reads ``FusionOutput.words``.
+        pyramid: The decoder reads this stage's map.
+        decoder_words: The decoder, the head or an objective reads ``FusionOutput.decoder_words``. True at the last
+            stage only.
+    """
+
+    pixels: bool = True
+    words: bool = True
+    pyramid: bool = True
+    decoder_words: bool = True
+
+
+#: A block whose whole output is read.
+ALL_READ = Reads()
+
+
 @dataclass
 class Encoded:
     """What the encoder returns.
@@ -149,14 +171,18 @@ class ModelState:
         encoded: Output of the encoder.
         features: Output of the decoder, after the detail merge where there is one.
         output: Output of the head.
-        encode_text: The text tower alone, ``(token_ids (S, L), word_mask (S, L), hidden=None) -> words (S, L, D)``.
-            ``hidden`` (S, L) bool hides tokens behind [MASK]: mask grounding's second pass.
+        encode_text: The text tower alone, ``(token_ids (S, L), word_mask (S, L), hidden=None, stand_in=None) -> words
+            (S, L, D)``. ``hidden`` (S, L) bool hides tokens behind [MASK], or behind the vector ``stand_in`` (D,) where
+            the tokeniser has no [MASK]: mask grounding's second pass.
+        encode: The whole encoder, ``(batch, hidden=None, stand_in=None) -> Encoded``: a second pass in which neither
+            the text tower nor any fusion block ever sees the hidden tokens.
     """
 
     encoded: Encoded
     features: PixelFeatures
     output: MaskOutput
     encode_text: Callable[..., Tensor]
+    encode: Callable[..., Encoded] | None = None
 
 
 class LossTerm(NamedTuple):
@@ -182,6 +208,8 @@ class Dims:
         word: Channels of the words, D.
         sentence: Channels of the sentence, E.
         vocabulary_size: Number of token ids.
+        mask_id: Token id of [MASK], or None where the tokeniser has none (CLIP).
+        centre: The head makes ``MaskOutput.centre`` from the sentence. (A fixed kernel is the same for all.)
     """
 
     pyramid: tuple[int, ...]
@@ -191,6 +219,8 @@ class Dims:
     word: int
     sentence: int
     vocabulary_size: int
+    mask_id: int | None = None
+    centre: bool = False
 
 
 def check_word_mask(word_mask: Tensor, shape: tuple[int, int], part: str) -> None:
@@ -215,6 +245,7 @@ def check_word_mask(word_mask: Tensor, shape: tuple[int, int], part: str) -> Non
 
 
 __all__ = [
+    "ALL_READ",
     "EXPLANATIONS",
     "Batch",
     "Dims",
@@ -225,5 +256,6 @@ __all__ = [
     "MaskOutput",
     "ModelState",
     "PixelFeatures",
+    "Reads",
     "check_word_mask",
 ]

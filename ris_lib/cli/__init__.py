@@ -1,4 +1,4 @@
-"""The ``ris`` command: train, eval, predict, models, bench.
+"""The ``ris`` command: train, eval, predict, models, convert, bench.
 
 Every verb is a function; its arguments are the flags. What a user did wrong ends with a message and exit code 2.
 """
@@ -35,13 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tyro.extras import subcommand_cli_from_dict
 
     from ris_lib.cli.bench import bench
+    from ris_lib.cli.convert import convert
     from ris_lib.cli.evaluate import evaluate
     from ris_lib.cli.models import models
     from ris_lib.cli.predict import predict
     from ris_lib.cli.train import train
     from ris_lib.engine.interrupt import Stopped
 
-    verbs = {"train": train, "eval": evaluate, "predict": predict, "models": models, "bench": bench}
+    verbs = {
+        "train": train,
+        "eval": evaluate,
+        "predict": predict,
+        "models": models,
+        "convert": convert,
+        "bench": bench,
+    }
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from typing import Any
 
 from tyro.conf import Positional
 
 from ris_lib.cli.output import JsonFile, check_json, make_table, report
-from ris_lib.models import ReferringSegmenter, create_model, list_models
+from ris_lib.engine.counting import build_shapes, count_parameters
+from ris_lib.models import ReferringSegmenter, list_models
+from ris_lib.models.registry import _RECIPES
 
 
 def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
-    """List the models with their sizes and parts.
+    """List the models: their sizes and parts, what is published of them and what is ours.
 
     $ ris models
     $ ris models "baseline*" --json models.json
@@ -24,37 +28,86 @@ def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
     names = list_models(pattern)
     if not names:
         raise ValueError(f"no model fits {pattern!r}; there are: {', '.join(list_models())}.")
-    described = [describe(create_model(name)) for name in names]
+    described = [{**describe(build_shapes(name)), **origin(name)} for name in names]
     rows = [
         [
             model["name"],
+            model["what"],
             ", ".join(f"{part} {named}" for part, named in model["parts"].items()),
             f"{model['parameters'] / 1e6:.2f} M",
             " x ".join(map(str, model["input_size"])),
         ]
         for model in described
     ]
-    report([make_table("models", ["name", "parts", "parameters", "input"], rows, text=2)], described, json)
+    tables = [make_table("models", ["name", "what", "parts", "parameters", "input"], rows, text=3)]
+    origins: dict[str, list[str]] = {}
+    for model in described:
+        origins.setdefault(model["origin"], []).append(model["name"])
+    rows = [[", ".join(names), text] for text, names in origins.items()]
+    tables.append(make_table("what is published and what is ours", ["models", "origin"], rows, text=2))
+    report(tables, described, json)
 
 
 def describe(model: ReferringSegmenter) -> dict[str, Any]:
     """Name, parameters, input size and parts of a model, as JSON can hold them. Parameters of objectives are counted
     apart: a trained model needs none of them.
+
+    Args:
+        model: Also one on the device ``meta``: only shapes are read.
+
+    Example:
+        >>> describe(build_shapes("baseline_tiny"))["parts"]["text"]
+        'tiny, 2+0+0+0 layers'
     """
     config = model.config
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    objectives = sum(size for name, size in sizes.items() if name.startswith("objectives."))
+    parameters, of_objectives = count_parameters(model)
     return {
         "name": config.recipe,
-        "parameters": sum(sizes.values()) - objectives,
-        "parameters_of_objectives": objectives,
+        "parameters": parameters,
+        "parameters_of_objectives": of_objectives,
         "input_size": config.preprocess["size"],
         "parts": {
-            "image": config.image_tower["name"],
-            "text": config.text_tower["name"],
+            "image": _tower(config.image_tower),
+            "text": _tower(config.text_tower),
             "fusion": "/".join(block["name"] if block else "-" for block in config.fusion),
             "decoder": config.decoder["name"],
             "head": config.head["name"],
             "objectives": "+".join(config.objectives),
         },
     }
+
+
+def origin(name: str) -> dict[str, str]:
+    """What a recipe is, and what is published of it, in the words of its own documentation.
+
+    Args:
+        name: A name of ``list_models()``.
+
+    Returns:
+        ``what``, the first sentence about the recipe; ``origin``, the paragraph about its system that tells published
+        and ours apart, or "" where a recipe from elsewhere has none.
+
+    Example:
+        >>> origin("lavt_base")["what"]
+        'LAVT as released: official checkpoints fit it.'
+        >>> origin("lavt_base")["origin"][:31]
+        'Published: Swin-B and BERT-base'
+    """
+    function = _RECIPES[name]
+    paragraphs = (inspect.getdoc(sys.modules[function.__module__]) or "").split("\n\n")
+    told = next((text for text in paragraphs if "ours" in text.lower() or "our decision" in text), "")
+    first = (inspect.getdoc(function) or "").split("\n\n")[0]
+    return {"what": _one_line(first), "origin": _one_line(told)}
+
+
+def _tower(spec: dict[str, Any]) -> str:
+    """A tower's name, and what tells it from others of that name."""
+    layers = spec.get("layers") or spec.get("depths")
+    told = [str(spec["model"])] if "model" in spec else []
+    told += [f"width {spec['embed_dim']}"] if "embed_dim" in spec else []
+    told += [f"{'+'.join(map(str, layers))} layers"] if layers else []
+    return ", ".join([spec["name"], *told])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("``", "").split())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,7 @@ class TopDown(nn.Module):
         in_channels: Channels of the pyramid, fine to coarse.
         in_strides: Strides of the pyramid; equal neighbours are not resized.
         word_dim: Channels of the words. Not used: the words are in the pixels by now.
+        sentence_dim: Channels of the sentence. Not used.
         width: Channels of all levels; None = half of the coarsest map's, as in LAVT.
         norm: ``"group"``, or ``"batch"`` as in LAVT's code.
         align_corners: How maps are raised; True as in LAVT's code.
@@ -79,6 +81,7 @@ class TopDown(nn.Module):
         channels: Channels of ``finest``.
         memory_channels: Channels of the coarser maps, coarse to fine.
         context_channels: Channels of ``context``.
+        maps: Which of the encoder's four maps are read: all.
 
     Shape:
         ``Encoded`` -> ``PixelFeatures``: ``finest (S, width, h, w)`` on the finest map's grid; ``memory``: the fused
@@ -86,16 +89,20 @@ class TopDown(nn.Module):
         coarsest.
 
     Example:
-        >>> decoder = TopDown(in_channels=(8, 8, 8, 16), in_strides=(4, 8, 16, 32), word_dim=6)
+        >>> decoder = TopDown(in_channels=(8, 8, 8, 16), in_strides=(4, 8, 16, 32), word_dim=6, sentence_dim=6)
         >>> decoder.stride, decoder.channels, decoder.memory_channels
         (4, 8, (16, 8, 8))
     """
+
+    #: What it reads in ``Encoded`` beside the maps.
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
         in_channels: Sequence[int],
         in_strides: Sequence[int],
         word_dim: int,
+        sentence_dim: int,
         width: int | None = None,
         norm: str = "group",
         align_corners: bool = True,
@@ -107,6 +114,7 @@ class TopDown(nn.Module):
             SkipLevel(in_channels[3] if k == 2 else width, in_channels[k], width, norm, align_corners, residual)
             for k in (2, 1, 0)
         )
+        self.maps = (0, 1, 2, 3)
         self.stride = in_strides[0]
         self.channels = width
         self.memory_channels = (in_channels[3], width, width)

@@ -21,12 +21,13 @@ class StagedEncoder(nn.Module):
 
     Args:
         image_tower: Has ``channels``, ``strides``, ``detail_channels``, ``detail_stride``, ``stem(images)`` and
-            ``stage(k, x)``.
+            ``stage(k, x)``. One whose stages cannot be told apart (``separable = False``) has ``maps(images)`` instead:
+            all four at once.
         text_tower: Has ``width``, ``sentence_width``, ``last_group``, ``embed``, ``group``, ``finish``, ``sentence``.
         fusions: Four blocks or None.
 
     Raises:
-        ValueError: Not four fusion entries.
+        ValueError: Not four fusion entries, or a block inside an image tower that is not separable.
 
     Example:
         >>> from ris_lib.encoders.tiny_image import TinyImage
@@ -40,6 +41,12 @@ class StagedEncoder(nn.Module):
         super().__init__()
         if len(fusions) != 4:
             raise ValueError(f"StagedEncoder: {len(fusions)} fusion entries; expected four (a block or None a stage).")
+        self.separable = getattr(image_tower, "separable", True)
+        if not self.separable and any(fusions[:3]):
+            raise ValueError(
+                f"StagedEncoder: {type(image_tower).__name__} gives all of its maps at once, so words can join after "
+                "its last stage only: fusion 'late' or 'none', or a list with a block at the fourth place alone."
+            )
         self.image_tower = image_tower
         self.text_tower = text_tower
         self.fusions = nn.ModuleDict({str(k): block for k, block in enumerate(fusions) if block is not None})
@@ -54,25 +61,32 @@ class StagedEncoder(nn.Module):
         """Strides of the four maps of the pyramid."""
         return self.image_tower.strides
 
-    def encode_text(self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """The text tower alone, without any fusion: ``(S, L)`` ids, bool mask, bool hidden -> words ``(S, L, D)``."""
-        words = self.text_tower.embed(token_ids, word_mask, hidden)
+    def encode_text(
+        self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None, stand_in: Tensor | None = None
+    ) -> Tensor:
+        """The text tower alone, without any fusion; see ``ModelState.encode_text``."""
+        words = self.text_tower.embed(token_ids, word_mask, hidden, stand_in)
         for k in range(4):
             words = self._text_group(k, words, word_mask)
         return words
 
-    def forward(self, batch: Batch, explain: bool = False) -> Encoded:
+    def forward(
+        self, batch: Batch, explain: bool = False, hidden: Tensor | None = None, stand_in: Tensor | None = None
+    ) -> Encoded:
         """Encode a batch.
 
         Args:
             batch: Images, each once, and the sentences asked of them.
             explain: Fill ``Encoded.explanation`` with a list per name, one entry per fusion block.
+            hidden: ``(S, L)`` bool, True = hide this token, from the fusion blocks too; None hides nothing.
+            stand_in: See ``ModelState.encode_text``.
         """
-        x, detail = self.image_tower.stem(batch.images)
-        words = self.text_tower.embed(batch.token_ids, batch.word_mask)
+        maps = None if self.separable else self.image_tower.maps(batch.images)
+        x, detail = self.image_tower.stem(batch.images) if self.separable else (None, None)
+        words = self.text_tower.embed(batch.token_ids, batch.word_mask, hidden, stand_in)
         pyramid, per_sentence, explanation = [], False, {}
         for k, stride in enumerate(self.strides):
-            x = self.image_tower.stage(k, x)
+            x = self.image_tower.stage(k, x) if maps is None else maps[k]
             words = self._text_group(k, words, batch.word_mask)
             if str(k) not in self.fusions:
                 decoder_map, decoder_words = x, words

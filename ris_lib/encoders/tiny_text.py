@@ -70,30 +70,38 @@ class TinyText(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def embed(self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None) -> Tensor:
+    def embed(
+        self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None, stand_in: Tensor | None = None
+    ) -> Tensor:
         """Token ids to vectors.
 
         Args:
             token_ids: ``(S, L)`` long.
             word_mask: ``(S, L)`` bool, True = real token. Not used here; towers of other libraries need it.
             hidden: ``(S, L)`` bool, True = replace the token by [MASK]; None hides nothing.
+            stand_in: ``(D,)`` in place of a hidden token's vector, for vocabularies without [MASK]; None = [MASK].
 
         Returns:
             ``(S, L, D)``.
 
         Raises:
-            ValueError: More tokens than ``length``, or ``hidden`` without a [MASK] in the vocabulary.
+            ValueError: More tokens than ``length``, or ``hidden`` with neither [MASK] nor ``stand_in``.
         """
         if token_ids.shape[1] > len(self.positions):
             raise ValueError(
                 f"TinyText: sentences of {token_ids.shape[1]} tokens, but the tower was built for length="
                 f"{len(self.positions)}. Use a tokeniser of that length, or build the model for a longer one."
             )
-        if hidden is not None:
+        if hidden is not None and stand_in is None:
             if self.mask_id is None:
-                raise ValueError("TinyText: hidden tokens need a tokeniser with a [MASK] token; mask_id is None.")
+                raise ValueError(
+                    "TinyText: hidden tokens need a tokeniser with a [MASK] token, or a stand_in; mask_id is None."
+                )
             token_ids = token_ids.masked_fill(hidden, self.mask_id)
-        return self.embedding(token_ids) + self.positions[: token_ids.shape[1]]
+        vectors = self.embedding(token_ids)
+        if hidden is not None and stand_in is not None:
+            vectors = torch.where(hidden[..., None], stand_in, vectors)
+        return vectors + self.positions[: token_ids.shape[1]]
 
     def group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:
         """Layers of group ``k`` (0 to 3): ``(S, L, D)`` -> ``(S, L, D)``. Padding is never looked at."""
@@ -104,6 +112,9 @@ class TinyText(nn.Module):
     def finish(self, words: Tensor) -> Tensor:
         """The norm after the last layer, ``(S, L, D)`` -> ``(S, L, D)``."""
         return self.norm(words)
+
+    def drop_sentence(self) -> None:
+        """Leave out what only ``sentence`` needs: nothing here."""
 
     def sentence(self, words: Tensor, word_mask: Tensor, word_index: Tensor) -> Tensor:
         """Mean of the content words.

@@ -29,7 +29,7 @@ from ris_lib.engine.environment import describe_environment
 from ris_lib.engine.evaluate import evaluate
 from ris_lib.engine.interrupt import Stopped, StopRequest
 from ris_lib.engine.loader import StepBatches, step_loader
-from ris_lib.engine.optimizer import learning_rate_at, make_optimizer
+from ris_lib.engine.optimizer import freeze, learning_rate_at, make_optimizer, set_learning_rate
 from ris_lib.engine.record import recorder
 from ris_lib.engine.setup import load_split, new_model, settle
 from ris_lib.models import ReferringSegmenter
@@ -94,7 +94,14 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         config.flip,
     )
     batches[start * config.accumulate]  # pictures that are missing or damaged are more often all of them than one
-    optimizer = make_optimizer(model, settings["learning_rate"], settings["weight_decay"], settings["betas"])
+    freeze(model, settings.get("frozen", ()))
+    optimizer = make_optimizer(
+        model,
+        settings["learning_rate"],
+        settings["weight_decay"],
+        settings["betas"],
+        settings.get("rate_factors"),
+    )
     model, optimizer = accelerator.prepare(model, optimizer)
     if "optimizer" in state:
         optimizer.load_state_dict(state["optimizer"])
@@ -119,8 +126,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
             rate = learning_rate_at(
                 step, config.steps, settings["learning_rate"], settings["warmup_steps"], settings["schedule"]
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(optimizer, rate)
             row = _optimise(accelerator, model, optimizer, loader, config, settings["gradient_clip"], step)
             row |= {"step": step + 1, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 4)}
             if examined and (step + 1) % config.evaluate_every == 0:
@@ -175,7 +181,7 @@ def _optimise(
     optimizer: torch.optim.Optimizer,
     loader: Iterator[Batch],
     config: TrainConfig,
-    clip: float,
+    clip: float | None,
     step: int,
 ) -> dict[str, float]:
     """One optimiser step.
@@ -195,7 +201,7 @@ def _optimise(
                 raise ValueError(_not_finite(f"the loss is {values['loss']} ({values})", config, step, batch))
             accelerator.backward(output.loss)
             if accelerator.sync_gradients:
-                norm = float(accelerator.clip_grad_norm_(model.parameters(), clip))
+                norm = float(accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip))
                 if not math.isfinite(norm) and accelerator.scaler is None:  # a scaler skips such a step
                     raise ValueError(_not_finite(f"the gradient's norm is {norm}", config, step, batch))
             optimizer.step()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
-from ris_lib.contract import FusionOutput, check_word_mask
+from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
 from ris_lib.layers import coordinates
 
 
@@ -27,6 +27,7 @@ class LateFusion(nn.Module):
         word_dim: Channels of the words, D.
         layers: Self-attention layers among the pixels; 0 for none.
         heads: Heads of these layers.
+        reads: What is read of this block: without ``pyramid`` the final norm is not built.
 
     Shape:
         - pixels: ``(S, N, C)``, N = height * width of the map
@@ -49,12 +50,12 @@ class LateFusion(nn.Module):
     #: The stages (0 to 3) at which a recipe puts this block when it is asked for by name alone.
     default_stages = (3,)
 
-    def __init__(self, pixel_dim: int, word_dim: int, layers: int = 1, heads: int = 4):
+    def __init__(self, pixel_dim: int, word_dim: int, layers: int = 1, heads: int = 4, reads: Reads = ALL_READ):
         super().__init__()
         self.position = nn.Linear(5, pixel_dim)
         self.sentence = nn.Sequential(nn.LayerNorm(word_dim), nn.Linear(word_dim, 2 * pixel_dim))
         self.layers = nn.ModuleList(SelfAttentionLayer(pixel_dim, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(pixel_dim)
+        self.norm = nn.LayerNorm(pixel_dim) if reads.pyramid else nn.Identity()
 
     def forward(
         self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor, explain: bool = False

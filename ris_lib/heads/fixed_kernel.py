@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -45,8 +46,11 @@ class FixedKernel(nn.Module):
         [0.0, 0.0, 0.0, 0.0]
     """
 
-    #: What this head fills in ``MaskOutput`` beside the logits; objectives are checked against it.
-    fills = frozenset({"centre"})
+    #: What this head makes of the sentence in ``MaskOutput``, beside the logits; objectives are checked against it.
+    #: (Its ``centre`` is the same for all sentences.)
+    fills: ClassVar[frozenset[str]] = frozenset()
+    #: What it reads beside ``PixelFeatures.finest``.
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,

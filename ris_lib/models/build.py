@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ris_lib._names import unknown
-from ris_lib.contract import Dims
+from ris_lib.contract import Dims, Reads
 from ris_lib.data.tokenizers import tokenizer_from_config
 from ris_lib.decoders import DECODERS, DetailMerge
 from ris_lib.encoders import IMAGE_TOWERS, TEXT_TOWERS, StagedEncoder
@@ -18,6 +18,9 @@ from ris_lib.heads import HEADS
 from ris_lib.models.config import ModelConfig
 from ris_lib.models.segmenter import ReferringSegmenter
 from ris_lib.objectives import OBJECTIVES
+
+#: What an objective may read that every model has.
+ENCODED = frozenset({"words", "sentence"})
 
 
 def build(config: ModelConfig) -> ReferringSegmenter:
@@ -45,12 +48,14 @@ def build(config: ModelConfig) -> ReferringSegmenter:
         mask_id=tokenizer.mask_id,
         length=tokenizer.length,
     )
-    fusions = [
-        spec and _make("fusion block", FUSIONS, spec, pixel_dim=channels, word_dim=text.width)
-        for spec, channels in zip(config.fusion, image.channels)
-    ]
     decoder = _make(
-        "decoder", DECODERS, config.decoder, in_channels=image.channels, in_strides=image.strides, word_dim=text.width
+        "decoder",
+        DECODERS,
+        config.decoder,
+        in_channels=image.channels,
+        in_strides=image.strides,
+        word_dim=text.width,
+        sentence_dim=text.sentence_width,
     )
     merge = _merge(config.merge, image, decoder)
     head = _make(
@@ -71,11 +76,53 @@ def build(config: ModelConfig) -> ReferringSegmenter:
         word=text.width,
         sentence=text.sentence_width,
         vocabulary_size=tokenizer.vocabulary_size,
+        mask_id=tokenizer.mask_id,
+        centre="centre" in head.fills,
     )
     objectives, weights = _objectives(config, head, dims)
+    read = set(decoder.reads | head.reads).union(*(objective.reads for objective in objectives.values()))
+    if "sentence" not in read:
+        text.drop_sentence()
+    fusions = [
+        spec
+        and _make(
+            "fusion block",
+            FUSIONS,
+            spec,
+            pixel_dim=channels,
+            word_dim=text.width,
+            reads=_reads(k, config, decoder, read),
+        )
+        for k, (spec, channels) in enumerate(zip(config.fusion, image.channels))
+    ]
+    _check_listening(config, text, decoder.reads | head.reads)
     return ReferringSegmenter(
         StagedEncoder(image, text, fusions), decoder, head, objectives, weights, merge=merge, config=config
     )
+
+
+def _reads(k: int, config: ModelConfig, decoder: nn.Module, read: set[str]) -> Reads:
+    """What is read of the fusion block at stage ``k``."""
+    at_the_end = bool(read & {"words", "sentence"})
+    return Reads(
+        pixels=k < 3,
+        words=k < 3 and (at_the_end or any(config.fusion[k + 1 :])),
+        pyramid=k in decoder.maps,
+        decoder_words=k == 3 and at_the_end,
+    )
+
+
+def _check_listening(config: ModelConfig, text: nn.Module, read: set[str]) -> None:
+    """Refuse a model that does not listen, and layers of the text tower that nobody reads."""
+    if read & {"words", "sentence"}:
+        return
+    last_block = max((k for k, spec in enumerate(config.fusion) if spec), default=-1)
+    if last_block < text.last_group:
+        raise ValueError(
+            f"nobody reads the words after text group {text.last_group + 1}: the last fusion block stands at stage "
+            f"{last_block + 1 if last_block >= 0 else 'none'}, and neither decoder {config.decoder['name']!r} nor head "
+            f"{config.head['name']!r} listens. Add a fusion block there, or take a head that listens."
+        )
 
 
 def _make(kind: str, registry: Mapping[str, type[nn.Module]], spec: Mapping[str, Any], **given: Any) -> nn.Module:
@@ -112,7 +159,7 @@ def _objectives(config: ModelConfig, head: nn.Module, dims: Dims) -> tuple[dict[
         options = dict(spec)
         changed = options.pop("weights", {})
         objective = _make("objective", OBJECTIVES, {"name": name, **options}, dims=dims)
-        lacking = sorted(objective.reads - head.fills)
+        lacking = sorted(objective.reads - head.fills - ENCODED)
         if lacking:
             raise ValueError(
                 f"objective {name!r} reads {', '.join(lacking)}, which head {config.head['name']!r} does not fill; "

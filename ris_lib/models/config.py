@@ -40,7 +40,9 @@ class ModelConfig:
         threshold: Probability above which the predictor calls a pixel foreground, in (0, 1). Scoring takes the
             threshold of its protocol instead.
         training: Defaults of the training run: ``steps``, ``learning_rate``, ``weight_decay``, ``betas``,
-            ``warmup_steps``, ``schedule``, ``images_per_step``, ``sentences_per_image``, ``gradient_clip``.
+            ``warmup_steps``, ``schedule``, ``images_per_step``, ``sentences_per_image``, ``gradient_clip`` (None = no
+            clipping); where needed ``rate_factors`` (factor of the learning rate by beginning of the parameter's name)
+            and ``frozen`` (such beginnings).
 
     Example:
         >>> from ris_lib.models import recipe

@@ -64,14 +64,16 @@ def create_model(
     Args:
         name: A name of ``list_models()``.
         pretrained: False for fresh weights (training mode); True for the weights that ship with this package; a folder
-            or a hub repository for others (evaluation mode).
+            or a hub repository for others; ``"official:refcoco"`` for those that the model's authors published, by the
+            data that they trained on (all but the first: evaluation mode). The latter are fetched, checked, converted
+            and kept, see ``ris_lib.models.official.published``.
         tokenizer: A tokeniser of ``ris_lib.data.tokenizers``, or its ``to_config()``; None = the recipe's.
         overrides: Changed entries of the configuration, as in ``ModelConfig.override``.
 
     Raises:
-        ValueError: Unknown name or entry (the nearest are listed); no weights ship for this model; the weights belong
-            to another model, or do not fit the changed configuration.
-        FileNotFoundError: The folder holds no model.
+        ValueError: Unknown name or entry (the nearest are listed); no weights ship for this model, or its authors
+            published none; the weights belong to another model, or do not fit the changed configuration.
+        FileNotFoundError: The folder holds no model; the authors' file could not be fetched.
 
     Example:
         >>> model = create_model("baseline_tiny", head={"classes": 2})
@@ -83,7 +85,7 @@ def create_model(
         overrides["tokenizer"] = tokenizer if isinstance(tokenizer, dict) else tokenizer.to_config()
     if pretrained is False:
         return build(config.override(**overrides))
-    folder = _shipped(name) if pretrained is True else files_of.find(pretrained)
+    folder = _shipped(name) if pretrained is True else _find(name, pretrained)
     config = files_of.read_config(folder)
     if config.recipe != name:
         raise ValueError(
@@ -91,6 +93,15 @@ def create_model(
             f"{config.recipe!r}, pretrained=...)."
         )
     return files_of.load(folder, config.override(**overrides) if overrides else None)
+
+
+def _find(name: str, pretrained: str | Path) -> Path:
+    """The folder of weights that are named by ``official:`` and their data, by a folder, or by a hub repository."""
+    from ris_lib.models.official.published import PREFIX, fetch_published  # their recipes are looked up here
+
+    if isinstance(pretrained, str) and pretrained.startswith(PREFIX):
+        return fetch_published(name, pretrained.removeprefix(PREFIX))
+    return files_of.find(pretrained)
 
 
 def _shipped(name: str) -> Path:

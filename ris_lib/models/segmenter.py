@@ -114,9 +114,9 @@ class ReferringSegmenter(
             features = self.merge(features, encoded)
         output = self.head(features, encoded, explain=explain)
         if explain:
-            output.explanation = {**encoded.explanation, **features.explanation, **output.explanation}
+            output.explanation = _joined(encoded.explanation, features.explanation, output.explanation)
         if with_losses:
-            state = ModelState(encoded, features, output, self.encoder.encode_text)
+            state = ModelState(encoded, features, output, self.encoder.encode_text, self.encoder)
             terms = {}
             for objective in self.objectives.values():
                 terms.update(objective(state, batch))
@@ -169,3 +169,12 @@ class ReferringSegmenter(
                 that are missing and left over are listed.
         """
         return pretrained.load(pretrained.find(source, **hub))
+
+
+def _joined(*explanations: Mapping[str, Any]) -> dict[str, Any]:
+    """The explanations of encoder, decoder and head; lists under one name are put behind one another."""
+    joined: dict[str, Any] = {}
+    for explanation in explanations:
+        for name, value in explanation.items():
+            joined[name] = joined[name] + value if name in joined and isinstance(value, list) else value
+    return joined

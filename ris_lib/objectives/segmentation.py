@@ -90,7 +90,7 @@ class Segmentation(nn.Module):
 
     #: Its losses by name, and their weights where a recipe does not say otherwise.
     default_weights: ClassVar[dict[str, float]] = {"bce": 1.0, "dice": 1.0}
-    #: What it reads in ``MaskOutput`` beside the logits.
+    #: What it reads in ``MaskOutput`` beside the logits, and whether ``words`` or ``sentence`` of ``Encoded``.
     reads: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(

@@ -26,7 +26,7 @@ def encoded(sizes, channels=(8, 8, 16, 16), strides=(4, 8, 16, 16), fused=(False
 @pytest.mark.parametrize("strides", [(4, 8, 16, 32), (4, 8, 16, 16), (4, 8, 8, 8)])
 def test_any_strides_and_odd_sizes(strides):
     sizes = [(-(-50 // s), -(-71 // s)) for s in strides]
-    decoder = TopDown((8, 8, 16, 16), strides, word_dim=6, width=8)
+    decoder = TopDown((8, 8, 16, 16), strides, word_dim=6, sentence_dim=6, width=8)
     features = decoder(encoded(sizes, strides=strides))
     assert features.finest.shape == (3, decoder.channels, *sizes[0])
     assert features.stride == decoder.stride == 4
@@ -38,21 +38,21 @@ def test_any_strides_and_odd_sizes(strides):
 @pytest.mark.parametrize(("strides", "side"), [((4, 8, 16, 32), 4), ((4, 8, 16, 16), 4), ((4, 8, 8, 8), 8)])
 def test_context_is_the_stride_16_map_where_there_is_one(strides, side):
     sizes = [(64 // s, 64 // s) for s in strides]
-    features = TopDown((8, 8, 16, 16), strides, word_dim=6, width=8)(encoded(sizes, strides=strides))
+    features = TopDown((8, 8, 16, 16), strides, word_dim=6, sentence_dim=6, width=8)(encoded(sizes, strides=strides))
     assert features.context.shape[-1] == side
 
 
 @pytest.mark.parametrize("fused", [(False,) * 4, (False, True, False, True), (True,) * 4])
 def test_the_split_convolution_equals_the_concatenation(fused):
     sizes = [(16, 16), (8, 8), (4, 4), (4, 4)]
-    decoder, mixed = TopDown((8, 8, 16, 16), (4, 8, 16, 16), 6, width=8), encoded(sizes, fused=fused)
+    decoder, mixed = TopDown((8, 8, 16, 16), (4, 8, 16, 16), 6, 6, width=8), encoded(sizes, fused=fused)
     repeated = encoded(sizes, fused=fused)
     repeated.pyramid = [FeatureMap(m.for_sentences(INDEX), m.stride, True) for m in mixed.pyramid]
     torch.testing.assert_close(decoder(mixed).finest, decoder(repeated).finest)
 
 
 def test_every_parameter_learns():
-    decoder = TopDown((8, 8, 16, 16), (4, 8, 16, 16), 6, width=8)
+    decoder = TopDown((8, 8, 16, 16), (4, 8, 16, 16), 6, 6, width=8)
     finest = decoder(encoded([(16, 16), (8, 8), (4, 4), (4, 4)])).finest
     (finest * torch.randn_like(finest)).sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in decoder.parameters())
@@ -63,7 +63,7 @@ def test_equals_lavt_with_its_norm_and_without_the_short_cut(golden_folder, name
     case = np.load(golden_folder / f"{name}.npz")
     weights = {key[2:]: torch.from_numpy(case[key]) for key in case.files if key.startswith("w/")}
     maps = [torch.from_numpy(case[f"in/x_c{k}"]) for k in (1, 2, 3, 4)]
-    decoder = TopDown([m.shape[1] for m in maps], (4, 8, 16, 32), 6, norm="batch", residual=False).eval()
+    decoder = TopDown([m.shape[1] for m in maps], (4, 8, 16, 32), 6, 6, norm="batch", residual=False).eval()
     names = {"conv1": "join", "bn1": "norm", "conv2": "refine.0", "bn2": "refine.1"}
     state = {}
     for key, value in weights.items():
@@ -111,7 +111,7 @@ def test_a_merge_without_detail_is_refused():
 
 
 def test_memory_runs_coarse_to_fine():
-    features = TopDown((8, 8, 16, 16), (4, 8, 16, 32), 6, width=8)(
+    features = TopDown((8, 8, 16, 16), (4, 8, 16, 32), 6, 6, width=8)(
         encoded([(16, 16), (8, 8), (4, 4), (2, 2)], strides=(4, 8, 16, 32))
     )
     assert all(a.shape[-1] < b.shape[-1] for a, b in pairwise([*features.memory, features.finest]))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ris_lib.engine.optimizer import learning_rate_at, make_optimizer, parameter_groups
+from ris_lib.engine.optimizer import freeze, learning_rate_at, make_optimizer, parameter_groups, set_learning_rate
 from ris_lib.models import create_model, list_models
 
 
@@ -50,3 +50,29 @@ def test_learning_rate_by_hand():
     assert learning_rate_at(0, 1, 2.0, warmup=5) == 2.0
     with pytest.raises(ValueError, match="unknown schedule 'cosin'; did you mean 'cosine'"):
         learning_rate_at(0, 30, 2.0, schedule="cosin")
+
+
+def test_schedules_of_the_papers():
+    rates = [learning_rate_at(k, 50, 1.0, schedule="step") for k in range(50)]
+    assert rates == [1.0] * 35 + [0.1] * 15  # CRIS: a tenth after epoch 35 of 50
+    assert learning_rate_at(20, 40, 1.0, schedule="polynomial") == pytest.approx(0.5**0.9)
+
+
+def test_rate_factors_and_frozen_parameters():
+    model = nn.ModuleDict({"tower": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    freeze(model, ["head.bias"])
+    optimizer = make_optimizer(model, 1e-2, 0.1, rate_factors={"tower.": 0.1})
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([1e-2, 1e-3, 1e-3])
+    set_learning_rate(optimizer, 1.0)
+    assert [(g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups] == [
+        (1.0, 0.1, 1),
+        (0.1, 0.1, 1),
+        (0.1, 0.0, 1),
+    ]
+
+
+def test_names_that_fit_no_parameter_are_refused():
+    with pytest.raises(ValueError, match="no parameter's name begins with 'towr'"):
+        parameter_groups(nn.ModuleDict({"tower": nn.Linear(2, 2)}), 0.1, {"towr": 0.1})
+    with pytest.raises(ValueError, match="no parameter's name begins with 'towr'"):
+        freeze(nn.ModuleDict({"tower": nn.Linear(2, 2)}), ["towr"])

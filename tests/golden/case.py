@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 
 class MissingDataError(Exception):
@@ -31,6 +33,7 @@ class Case:
         inputs: ``in/*`` by name; for a JSON file all its entries but ``meta``.
         expected: ``out/*`` by name; for a JSON file the entries that ``meta`` lists as outputs.
         weights: ``w/*`` by official state-dict key.
+        shapes: Names and shapes of the official weights, where the file stores no weights.
     """
 
     path: Path
@@ -38,6 +41,30 @@ class Case:
     inputs: dict[str, Any] = field(default_factory=dict)
     expected: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def official_weights(self) -> dict[str, torch.Tensor]:
+        """The official weights: those of the file, or made by the folder's ``formula.py`` from names and shapes."""
+        if self.weights:
+            return {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
+        return self._filled(self.shapes)
+
+    def official_checkpoint(self, keys_file: str) -> dict[str, dict[str, torch.Tensor]]:
+        """State dicts by name, of a whole network, made by the folder's ``formula.py``. Integer buffers are left out.
+
+        Args:
+            keys_file: The file of the folder that lists names, shapes and types.
+        """
+        listed = json.loads((self.path.parent / keys_file).read_text(encoding="utf-8"))["state_dicts"]
+        shapes = {
+            part: {name: tuple(spec["shape"]) for name, spec in entries.items() if "float" in spec["dtype"]}
+            for part, entries in listed.items()
+        }
+        return {part: self._filled(entries) for part, entries in shapes.items()}
+
+    def _filled(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+        fill = runpy.run_path(str(self.path.parent / "formula.py"))["fill"]
+        return {name: torch.from_numpy(fill(name, shape)) for name, shape in shapes.items()}
 
     @property
     def component(self) -> str:
@@ -119,6 +146,8 @@ def _read_npz(path: Path) -> Case:
         room = {"in": case.inputs, "out": case.expected, "w": case.weights}.get(name.split("/")[0])
         if room is not None and "/" in name:
             room[name.split("/", 1)[1]] = array
+    if "keys" in arrays:
+        case.shapes = {str(n): tuple(json.loads(str(s))) for n, s in zip(arrays["keys"], arrays["shapes"])}
     return case
 
 

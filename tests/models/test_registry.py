@@ -90,7 +90,7 @@ def test_an_objective_needs_a_head_that_fills_what_it_reads(monkeypatch):
         reads = frozenset({"query_logits", "centre"})
 
     monkeypatch.setitem(OBJECTIVES, "needy", Needy)
-    with pytest.raises(ValueError, match="'needy' reads query_logits, which head 'fixed_kernel' does not fill"):
+    with pytest.raises(ValueError, match="'needy' reads centre, query_logits, which head 'fixed_kernel' does not fill"):
         create_model("baseline_tiny", objectives=["needy"])
 
 

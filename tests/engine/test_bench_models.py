@@ -1,0 +1,101 @@
+"""What models cost: beside official code, and on this machine."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from ris_lib.engine import bench_models
+from ris_lib.engine.bench_models import (
+    FLOP_BOUND,
+    PARAMETER_BOUND,
+    Subject,
+    count_model,
+    find_subjects,
+    measure_model,
+)
+from ris_lib.models import list_models
+
+OFFICIAL = [subject for subject in find_subjects() if subject.official]
+
+
+def test_subjects_are_all_recipes_and_the_variants_of_official_code():
+    names = [subject.name for subject in find_subjects()]
+    assert set(list_models()) < set(names)
+    assert names == sorted(names)
+    assert {subject.name for subject in OFFICIAL} == set(bench_models._OFFICIAL)
+    with pytest.raises(ValueError, match="no model fits 'lavt_huge'; there are: alignformer_base"):
+        find_subjects("lavt_huge")
+
+
+def test_a_model_without_official_code_is_compared_with_nothing():
+    values = count_model(find_subjects("eavl_tiny")[0])
+    assert values["official"] is None
+    assert json.loads(json.dumps(values)) == values
+
+
+def test_a_model_that_needs_more_than_official_code_is_said_to():
+    subject = find_subjects("baseline_tiny")[0]
+    fits = count_model(subject)
+    for parameters, flops, within in ((1, 1, True), (0.98, 1, False), (1, 0.97, False)):
+        official = bench_models.Official("official", parameters * fits["parameters"], flops * fits["flops"])
+        values = count_model(Subject(subject.name, subject.recipe, official=official))["official"]
+        assert values["within_bounds"] is within
+        assert values["flop_ratio"] == pytest.approx(1 / flops)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", OFFICIAL, ids=lambda subject: subject.name)
+def test_no_more_parameters_and_flops_than_official_code(subject):
+    values = count_model(subject)["official"]
+    assert values["parameter_ratio"] <= PARAMETER_BOUND
+    assert values["flop_ratio"] <= FLOP_BOUND
+    assert values["within_bounds"]
+
+
+def test_runs_of_a_tiny_model():
+    subject = find_subjects("baseline_tiny")[0]
+    runs = list(measure_model(subject, batches=(1, 2), precisions=("fp32", "bf16"), seconds=0.001))
+    assert [(run["precision"], run["batch"]) for run in runs] == [("fp32", 1), ("fp32", 2), ("bf16", 1), ("bf16", 2)]
+    for run in runs:
+        assert run["note"] is None
+        assert run["pictures_per_s"] == pytest.approx(run["batch"] / run["forward_s"])
+        assert run["training_samples_per_s"] == pytest.approx(run["batch"] / run["training_s"])
+    assert json.loads(json.dumps(runs)) == runs
+
+
+def test_a_training_step_that_takes_too_long_is_left_out():
+    (run,) = measure_model(find_subjects("baseline_tiny")[0], seconds=0.001, patience=1e-9)
+    assert run["forward_s"] > 0
+    assert run["training_s"] is None
+    assert run["note"].startswith("training step left out: about ")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), ValueError("batch norm\nof one")])
+def test_what_cannot_be_measured_is_noted(error, monkeypatch):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(bench_models, "_seconds", fail)
+    (run,) = measure_model(find_subjects("baseline_tiny")[0])
+    assert run["forward_s"] is None
+    assert run["note"] in ("out of memory", "batch norm")
+
+
+def test_without_a_compiler_the_note_says_so(monkeypatch):
+    def refuse(model):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler\nhere")
+
+    monkeypatch.setattr(torch, "compile", lambda model: lambda *arguments, **options: refuse(model))
+    (run,) = measure_model(find_subjects("baseline_tiny")[0], precisions=("compiled",))
+    assert (run["forward_s"], run["note"]) == (None, "no compiler")
+
+
+def test_a_long_call_on_the_cpu_is_measured_once():
+    calls = []
+    layer = nn.Linear(1, 1)
+    assert bench_models._seconds(lambda: calls.append(1), layer, seconds=0.0, once=0.0) > 0
+    assert len(calls) == 1
+    bench_models._seconds(lambda: calls.append(1), layer, seconds=0.0, once=None)
+    assert len(calls) == 3

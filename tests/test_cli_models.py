@@ -1,0 +1,73 @@
+"""``ris models`` and ``ris bench models``, as a user meets them."""
+
+import json
+
+import pytest
+
+from ris_lib.cli import main
+from ris_lib.cli.models import origin
+from ris_lib.models import list_models
+
+BENCH = ["bench", "models", "--models", "baseline_tiny", "--seconds", "0.001", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_recipe_says_what_it_is_and_what_of_it_is_published(name):
+    said = origin(name)
+    assert 10 < len(said["what"]) < 250
+    assert "ours" in said["origin"].lower() or "our decision" in said["origin"]
+    assert "``" not in said["origin"] + said["what"]
+
+
+def test_models_tells_parts_sizes_and_origin(tmp_path, capsys):
+    assert main(["models", "*t_tiny", "--json", str(tmp_path / "models.json")]) == 0
+    (model,) = json.loads((tmp_path / "models.json").read_text())
+    assert model["name"] == "lavt_tiny"
+    assert model["parts"]["text"] == "tiny, 2+0+0+0 layers"
+    assert model["parts"]["fusion"] == "pwam/pwam/pwam/pwam"
+    assert model["parameters_of_objectives"] == 0
+    assert "Published" in model["origin"]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "what is published and what is ours" in shown
+
+
+@pytest.mark.slow
+def test_all_models_are_listed(capsys):
+    assert main(["models", "--json", "-"]) == 0
+    listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+    assert sorted(listed) == list_models()
+    assert all(listed[name]["parameters"] <= 1.9e6 for name in list_models("*_tiny"))
+    assert listed["lavt_base"]["input_size"] == [480, 480]
+    assert listed["lavt_base"]["parameters"] == pytest.approx(225.6e6, rel=0.01)
+
+
+def test_bench_models_in_two_batches_and_precisions(tmp_path, capsys):
+    file = tmp_path / "speed.json"
+    assert main([*BENCH, "--batch", "1", "2", "--precision", "fp32", "bf16", "--json", str(file)]) == 0
+    values = json.loads(file.read_text())
+    (model,) = values["models"]
+    assert [(run["precision"], run["batch"]) for run in model["runs"]] == [
+        ("fp32", 1),
+        ("fp32", 2),
+        ("bf16", 1),
+        ("bf16", 2),
+    ]
+    assert model["flops"] > 1e8
+    assert (values["device"], values["results"]) == ("cpu", [])
+    assert values["threads"] >= 1
+    captured = capsys.readouterr()
+    assert "within bounds" in " ".join(captured.out.split())
+    assert "baseline_tiny" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch", "0"], "--batch 0; expected numbers of pictures of at least 1"),
+        (["--patience", "0"], "--patience 0.0; expected a positive number"),
+        (["--models", "lavt_huge"], "no model fits 'lavt_huge'; there are: "),
+    ],
+)
+def test_wrong_flags_are_answered(arguments, message, capsys):
+    assert main([*BENCH, *arguments]) == 2
+    assert message in capsys.readouterr().err
