@@ -127,7 +127,7 @@ def test_bench_says_on_what_it_was_measured(capsys):
 
 
 def test_bench_of_data_and_models(capsys):
-    assert main(["bench", "data", "models", "--seconds", "0.01"]) == 0
+    assert main(["bench", "data", "models", "--models", "baseline_tiny", "--seconds", "0.01"]) == 0
     shown = capsys.readouterr().out
     assert "pictures/s" in shown
     assert "forward and backward" in shown
@@ -185,7 +185,7 @@ def test_the_flags_that_stay(capsys):
         ("train --out BELOW --model baseline_tiny", "is a file and no folder; choose another place"),
         ("eval --run RUN --root PHOTO", "cannot be read or written: "),
         ("eval --run RUN --limit 2 --seed -1", "seed=-1; expected a whole number of at least 0"),
-        ("models eavl*", "no model fits 'eavl*'; there are: "),
+        ("models deaf*", "no model fits 'deaf*'; there are: "),
         ("bench --seconds 0", "--seconds 0.0; expected a positive number"),
     ],
 )

@@ -10,7 +10,7 @@ from ris_lib.data.batch import Batch
 from ris_lib.engine.optimizer import make_optimizer
 
 #: A gradient this small beside that of the layer's other parameters is what rounding left of zero.
-NOISE = 1e-5
+NOISE = 1e-6
 
 #: Parameters of other libraries' layers that a softmax cannot feel; they are there because published weights hold them.
 BLIND = (".attention.self.key.bias", ".attention.k_proj.bias", ".attnpool.k_proj.bias")

@@ -79,7 +79,7 @@ def count_flops(work: Callable[[], Any]) -> int:
     """FLOPs of matrix products and convolutions in a call, attention in its open form.
 
     Args:
-        work: Calls modules, without gradients. On the device ``meta`` nothing is computed.
+        work: Calls modules. On the device ``meta`` nothing is computed.
 
     Example:
         >>> layer, x = nn.Linear(4, 3, device="meta"), torch.zeros(5, 4, device="meta")
@@ -90,7 +90,7 @@ def count_flops(work: Callable[[], Any]) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with (
-            torch.no_grad(),
+            torch.enable_grad(),  # without, PyTorch's counter loses its way where a module's input is a parameter
             sdpa_kernel(SDPBackend.MATH),
             _without_numbers(),
             FlopCounterMode(display=False) as counter,

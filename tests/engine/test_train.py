@@ -270,7 +270,7 @@ def test_a_number_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_pat
     ("changes", "error", "message"),
     [
         ({"model": "baseline_tony"}, ValueError, "unknown model 'baseline_tony'; did you mean 'baseline_tiny'"),
-        ({"model": None}, ValueError, "no model is named; choose one: baseline_tiny"),
+        ({"model": None}, ValueError, "no model is named; choose one: alignformer_base, "),
         ({"data": "scene"}, ValueError, "unknown data set 'scene'; did you mean 'scenes'"),
         ({"split": "trainn"}, ValueError, "unknown split 'trainn' of scenes; did you mean 'train'"),
         ({"data": "refcoco"}, ValueError, "refcoco needs root"),

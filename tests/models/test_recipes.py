@@ -36,6 +36,10 @@ SHOWN = {
     "magnet_tiny": {"word_pixel_attention": 4, "pixel_word_attention": 3, "query_masks": None, "centre_states": None},
 }
 
+#: What a recipe cannot feel: the last norm of the text tower moves all words alike, and what all words share PWAM's
+#: softmax and instance norm take away.
+NOT_FELT = {"lavt_tiny": {"encoder.text_tower.norm.bias"}}
+
 #: Parameters in millions, without those of objectives, as counted; a change of a part's size shows here.
 MILLIONS = {
     "alignformer_base": 269.95,
@@ -49,6 +53,8 @@ MILLIONS = {
     "lavt_base": 225.63,
     "lavt_small": 67.49,
     "lgformer_base": 269.95,
+    "magnet_base": 288.38,
+    "magnet_small": 113.66,
 }
 
 
@@ -67,7 +73,8 @@ def ask(model, batch, **options):
 
 
 def test_every_parameter_learns_and_is_optimised_once(trained):
-    assert trained[1] == []
+    model, dead = trained
+    assert set(dead) <= NOT_FELT.get(model.config.recipe, set())
 
 
 def test_a_tiny_model_is_tiny(trained):

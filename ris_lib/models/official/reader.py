@@ -85,7 +85,7 @@ def _load(path: Path) -> Any:
         with torch.serialization.safe_globals(_ADMITTED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle and zipfile raise many kinds for damaged files
-        foreign = re.search(r"GLOBAL ([\w.]+)|but got <class '([\w.]+)'>", str(error))
+        foreign = re.search(r"GLOBAL ([\w.]+\.\w+)|but got <class '([\w.]+)'>", str(error))
         if isinstance(error, pickle.UnpicklingError) and foreign:
             raise ValueError(
                 f"{path} is not read, because it holds an object of {foreign[1] or foreign[2]}, and reading that "

@@ -87,6 +87,8 @@ def _joined(name: str, parts: dict[str, torch.Tensor], rules: list[Rule]) -> tor
     """An official tensor that the rules turn into these parts of ours."""
     values = list(parts.values())
     first = values[0]
+    if first.dim() == 0:  # a counter
+        return first
     forms = [values, [first] * 3, [first[:1], first]]  # whole; the last third is read; the first row is not read
     for form in forms:
         value = torch.cat(form) if len(form) > 1 else form[0]
