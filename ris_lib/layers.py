@@ -12,6 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 stay as they are.
+
+    Example:
+        >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def coordinates(size: tuple[int, int], like: Tensor) -> Tensor:
     """Where each cell of a map lies in the picture, independent of the map's resolution.
 

@@ -130,7 +130,7 @@ def test_bench_of_data_and_models(capsys):
     assert main(["bench", "data", "models", "--models", "baseline_tiny", "--seconds", "0.01"]) == 0
     shown = capsys.readouterr().out
     assert "pictures/s" in shown
-    assert "forward and backward" in shown
+    assert "sizes: one picture, one sentence" in shown
 
 
 @pytest.mark.parametrize("verb", ["train", "eval", "predict", "models", "bench"])

@@ -241,3 +241,23 @@ def test_every_public_module_stands_in_the_reference():
     assert len(documented) == len(set(documented)), "a module stands on two pages"
     public = {module(path) for path in FILES if not any(part.startswith("_") for part in module(path).split("."))}
     assert set(documented) == public - {"ris_lib"}, "add or remove its automodule block in book/reference"
+
+
+def absent_tests(table: str) -> list[str]:
+    """Tests that a text names as `tests/file.py::test_name` and that are not there."""
+    named = dict.fromkeys(re.findall(r"`(tests/[\w/.]+)::(\w+)`", table))
+    assert len(re.findall("::", table)) == len(re.findall(r"`tests/[\w/.]+::\w+`", table)), "a name is misspelt"
+    found = {}
+    for file in {file for file, _ in named}:
+        path = ROOT / file
+        tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+        found[file] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return [f"{file}::{test}" for file, test in named if test not in found[file]]
+
+
+def test_every_test_in_the_table_of_the_notes_exists():
+    table = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert table.count("::") > 200
+    assert absent_tests(table) == [], "tests/README.md names tests that do not exist"
+    renamed = ["tests/test_house.py::test_gone", "tests/heads/gone.py::test_a"]
+    assert absent_tests(f"`{renamed[0]}` `tests/test_house.py::test_help_lists_every_target` `{renamed[1]}`") == renamed

@@ -9,8 +9,8 @@ from ris_lib.attention import MultiHeadAttention
 from ris_lib.data.batch import Batch
 from ris_lib.engine.optimizer import make_optimizer
 
-#: A gradient this small beside that of the layer's other parameters is what rounding left of zero.
-NOISE = 1e-6
+#: In float64, a gradient this small beside that of the layer's other parameters is what rounding left of zero.
+NOISE = 1e-11
 
 #: Parameters of other libraries' layers that a softmax cannot feel; they are there because published weights hold them.
 BLIND = (".attention.self.key.bias", ".attention.k_proj.bias", ".attnpool.k_proj.bias")
@@ -35,9 +35,10 @@ def step(model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> No
 def unlearned(model: nn.Module, batch: Batch, steps: int = 1) -> list[str]:
     """Train for some steps and go back once more; names of parameters that learn nothing even then.
 
-    Gates that start closed let gradients through from the second time on. The optimiser must hold every parameter
-    exactly once.
+    Gates that start closed let gradients through from the second time on, and faintly: hence float64, where rounding
+    cannot pass for a gradient. The optimiser must hold every parameter exactly once.
     """
+    model, batch = model.double(), replace(batch, images=batch.images.double())
     optimizer = make_optimizer(model, 3e-3, 0.01)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert len(held) == len(set(held))
@@ -46,7 +47,9 @@ def unlearned(model: nn.Module, batch: Batch, steps: int = 1) -> list[str]:
         step(model, batch, optimizer)
         optimizer.step()
     step(model, batch, optimizer)
-    return without_gradient(model)
+    names = without_gradient(model)
+    model.float()
+    return names
 
 
 def without_gradient(model: nn.Module) -> list[str]:

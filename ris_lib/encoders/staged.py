@@ -61,6 +61,25 @@ class StagedEncoder(nn.Module):
         """Strides of the four maps of the pyramid."""
         return self.image_tower.strides
 
+    @property
+    def can_start(self) -> bool:
+        """Whether a tower names published weights to start from."""
+        return any(getattr(tower, "start", None) for tower in (self.image_tower, self.text_tower))
+
+    def load_start(self) -> None:
+        """Read the published weights that the towers name, each through its own ``load_start``.
+
+        Raises:
+            ValueError: No tower names any, or they do not fit.
+            FileNotFoundError: They are not on this machine and cannot be fetched.
+        """
+        if not self.can_start:
+            names = " and ".join(type(tower).__name__ for tower in (self.image_tower, self.text_tower))
+            raise ValueError(f"{names} name no published weights to start from: build a tower with start=...")
+        for tower in (self.image_tower, self.text_tower):
+            if getattr(tower, "start", None):
+                tower.load_start()
+
     def encode_text(
         self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None, stand_in: Tensor | None = None
     ) -> Tensor:

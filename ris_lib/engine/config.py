@@ -40,6 +40,9 @@ class TrainConfig:
     Args:
         out: Folder of the run; it must not exist yet, unless resume is set.
         model: Name of the model, see ris models; needed unless a run is continued.
+        start: Weights to begin with: encoders (the recipe names published ones for its encoders, which are fetched),
+            fresh (random ones), or the folder of a model of the same recipe. None = encoders where the recipe names
+            some, else fresh.
         data: Data set: scenes, refcoco, refcoco+ or refcocog.
         root: Folder that holds refcoco/, refcoco+/, refcocog/ and images/; scenes need none.
         split_by: Which cut into splits: unc, umd or google; None = unc, and umd for refcocog.
@@ -78,6 +81,7 @@ class TrainConfig:
 
     out: Path
     model: str | None = None
+    start: str | None = None
     data: str = "scenes"
     root: Path | None = None
     split_by: str | None = None

@@ -15,6 +15,11 @@ from ris_lib.engine.config import FREE_ON_RESUME, TrainConfig
 from ris_lib.engine.run import check_free, is_run, read_run_config
 from ris_lib.engine.shuffle import shuffle_sentences
 from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
+from ris_lib.models.config import ModelConfig
+from ris_lib.models.registry import ENCODERS
+
+#: ``TrainConfig.start`` without any weights.
+FRESH = "fresh"
 
 #: Settings of a run that a recipe gives a value to.
 _OF_RECIPE = ("steps", "images_per_step", "sentences_per_image", "learning_rate")
@@ -44,10 +49,17 @@ def settle(config: TrainConfig) -> TrainConfig:
         if config.resume:
             raise FileNotFoundError(f"there is no run in {config.out} to continue; name a model to start one there.")
         raise ValueError(f"no model is named; choose one: {', '.join(list_models())}.")
-    training = recipe(config.model).training
+    settled = recipe(config.model)
     check_free(config.out)
-    missing = [name for name in _OF_RECIPE if getattr(config, name) is None]
-    return replace(config, **{name: training[name] for name in missing})
+    missing = {name: settled.training[name] for name in _OF_RECIPE if getattr(config, name) is None}
+    if config.start is None:
+        missing["start"] = ENCODERS if _names_start(settled) else FRESH
+    return replace(config, **missing)
+
+
+def _names_start(config: ModelConfig) -> bool:
+    """Whether a configuration names published weights for an encoder."""
+    return any(tower.get("start") for tower in (config.image_tower, config.text_tower))
 
 
 def load_split(config: TrainConfig, split: str, limit: int | None = None) -> ReferringDataset:
@@ -70,7 +82,7 @@ def load_split(config: TrainConfig, split: str, limit: int | None = None) -> Ref
 
 
 def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmenter:
-    """A model with fresh weights; one that reads whole words learns those of the training sentences.
+    """The model that a run begins with; a fresh one that reads whole words learns those of the training sentences.
 
     Its configuration says how it was trained.
 
@@ -79,14 +91,17 @@ def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmen
         dataset: The training data.
 
     Raises:
-        ValueError: The model is not known, or the settings do not fit it.
+        ValueError: The model is not known, the settings do not fit it, or the weights to start with do not.
+        FileNotFoundError: The weights to start with are not there.
     """
     base = recipe(config.model)
+    trained = config.start not in (None, FRESH, ENCODERS)
     changes: dict = {"training": {name: getattr(config, name) for name in _OF_RECIPE}}
     if config.size is not None:
         changes["preprocess"] = {"size": [config.size, config.size]}
-    if base.tokenizer["kind"] == WordTokenizer.kind:
+    if not trained and base.tokenizer["kind"] == WordTokenizer.kind:
         tokenizer = WordTokenizer.from_sentences(dataset.sentences(), base.tokenizer["length"])
         changes["tokenizer"] = tokenizer.to_config()
     torch.manual_seed(config.seed)
-    return create_model(config.model, **changes)
+    pretrained = config.start if trained or config.start == ENCODERS else False
+    return create_model(config.model, pretrained, **changes).train()

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import BLOCKED, attend
-from ris_lib.fusion.pwam import InstanceNorm, at_least_float32, check_positions, split_heads
+from ris_lib.fusion.pwam import InstanceNorm, check_positions, split_heads
+from ris_lib.layers import at_least_float32
 
 #: Name for messages.
 PART = "CAM, language side"

@@ -11,24 +11,14 @@ instead of over positions is the form of MagNet's released code.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import attend
 from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
+from ris_lib.layers import at_least_float32
 
 #: The functions between the two matrices of a gate: LAVT's, and MagNet's for pixels.
 GATE_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay as they are.
-
-    Example:
-        >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
-        torch.float32
-    """
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
+from ris_lib.layers import at_least_float32
 
 
 def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
@@ -47,7 +48,7 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
             "VLBA: a map of one position cannot be normalised over its positions; the coarsest map needs at least two "
             "(64 input pixels at stride 32)."
         )
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = at_least_float32(x)
     return F.instance_norm(wide.transpose(1, 2), eps=eps).transpose(1, 2).to(x.dtype)
 
 
@@ -129,7 +130,7 @@ class TwoWayAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """``(S, n, C)`` -> ``(S, heads, n, C / heads)``, in float32 at least."""
-        return x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return at_least_float32(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Lane(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import attend
 from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
+from ris_lib.layers import at_least_float32
 
 
 def head_count(width: int, head_dim: int) -> int:
@@ -89,7 +90,7 @@ class GatedUpdate(nn.Module):
         """See the class."""
         values = split_heads(self.value(source), self.heads)
         with torch.autocast(source.device.type, enabled=False):
-            full = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, keys, values)]
+            full = [at_least_float32(x) for x in (queries, keys, values)]
             mixed, weights = attend(*full, mask=mask, explain=explain)
         update = self.out(mixed.transpose(1, 2).flatten(2).to(values.dtype))
         return self.gate(update).tanh() * update, None if weights is None else weights.mean(dim=1)

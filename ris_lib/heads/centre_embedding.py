@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ris_lib.contract import Encoded, MaskOutput, PixelFeatures, check_word_mask
 from ris_lib.heads.centre_generator import CentreGenerator
+from ris_lib.layers import at_least_float32
 
 GROUPINGS = ("dot", "cosine", "hard")
 TOKENS = ("all", "content")
@@ -164,8 +165,8 @@ class CentreEmbedding(nn.Module):
     def _cosine(self, centres: Tensor, pixels: Tensor) -> Tensor:
         """Copies are normalised: whoever reads ``finest`` or ``centre`` later still finds their norms."""
         with torch.autocast(pixels.device.type, enabled=False):
-            wide = torch.promote_types(pixels.dtype, torch.float32)
-            centres, pixels = F.normalize(centres.to(wide), dim=-1), F.normalize(pixels.to(wide), dim=1)
+            centres = F.normalize(at_least_float32(centres), dim=-1)
+            pixels = F.normalize(at_least_float32(pixels), dim=1)
             return (torch.einsum("skc,schw->skhw", centres, pixels) - self.delta) * torch.exp(-self.log_tau)
 
     def _counted(self, encoded: Encoded) -> Tensor:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ris_lib.attention import MultiHeadAttention
+from ris_lib.layers import at_least_float32
 from ris_lib.positions import sine_2d
 
 
@@ -116,11 +117,10 @@ class HardGroupingLayer(LookingLayer):
             )
         )
         with torch.autocast(query.device.type, enabled=False):
-            wide = torch.promote_types(query.dtype, torch.float32)
-            query, key = (F.normalize(x.to(wide), dim=-1) for x in (query, key))
+            query, key = (F.normalize(at_least_float32(x), dim=-1) for x in (query, key))
             scores = query @ key.transpose(1, 2) * torch.exp(-self.theta.clamp(max=0))
             members = assign(scores, noisy=self.training)
-            mean = members @ value.to(wide) / (members.sum(dim=-1, keepdim=True) + 1)
+            mean = members @ at_least_float32(value) / (members.sum(dim=-1, keepdim=True) + 1)
         return self._finish(tokens, self.attention.out(mean.to(tokens.dtype)))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import MultiHeadAttention
 from ris_lib.contract import Encoded, MaskOutput, PixelFeatures
+from ris_lib.layers import at_least_float32
 from ris_lib.positions import sine_2d
 
 
@@ -39,7 +40,7 @@ def attended(logits: Tensor, size: tuple[int, int]) -> Tensor:
         >>> attended(torch.tensor([[[[1.0, -1.0]]], [[[-1.0, -1.0]]]]), (1, 2)).tolist()
         [[True, False], [True, True]]
     """
-    resized = F.interpolate(logits.detach().float(), size=size, mode="bilinear", align_corners=False)
+    resized = F.interpolate(at_least_float32(logits.detach()), size=size, mode="bilinear", align_corners=False)
     inside = resized.flatten(1) >= 0
     return inside | ~inside.any(dim=1, keepdim=True)
 

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ris_lib.layers import at_least_float32
+
 
 def mix_logits(query_logits: Tensor, weights: Tensor) -> Tensor:
     """The weighted sum of the masks before the sigmoid.
@@ -48,7 +50,7 @@ def mix_probabilities(query_logits: Tensor, log_weights: Tensor) -> Tensor:
         >>> round(mixed.sigmoid().item(), 4)
         0.8
     """
-    logits, log_weights = query_logits.float(), log_weights.float()[..., None, None]
+    logits, log_weights = at_least_float32(query_logits), at_least_float32(log_weights)[..., None, None]
     yes = torch.logsumexp(log_weights + F.logsigmoid(logits), dim=1, keepdim=True)
     no = torch.logsumexp(log_weights + F.logsigmoid(-logits), dim=1, keepdim=True)
     return yes - no

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import attend
 from ris_lib.contract import check_word_mask
-from ris_lib.layers import ConvNormAct, coordinates
+from ris_lib.layers import ConvNormAct, at_least_float32, coordinates
 
 #: Initial spread of Phi over space (standard deviation, up to a factor that the picture decides). Around 2 a softmax
 #: over a few hundred pixels looks at about ten of them; near 0 it would look at all, and all queries would be one.
@@ -142,8 +142,8 @@ class QueryGenerator(nn.Module):
         """What stands out where each query looks, ``(S, Nq, context_channels + 2)``."""
         places = coordinates(context.shape[-2:], like=context).T.unflatten(1, context.shape[-2:])
         located = torch.cat([context, places.expand(len(context), -1, -1, -1)], dim=1)
-        where = self.look(self.body(located)).flatten(2).float().softmax(dim=-1)
-        return where @ standardise(located.flatten(2).float()).transpose(1, 2)
+        where = at_least_float32(self.look(self.body(located))).flatten(2).softmax(dim=-1)
+        return where @ standardise(at_least_float32(located.flatten(2))).transpose(1, 2)
 
 
 def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ris_lib.contract import Encoded, MaskOutput, PixelFeatures, check_word_mask
 from ris_lib.heads.mask_generator import MaskGenerator
 from ris_lib.heads.mixing import mix_logits, mix_probabilities
-from ris_lib.layers import ConvNormAct
+from ris_lib.layers import ConvNormAct, at_least_float32
 
 #: How proposals become a mask.
 VARIANTS = ("mixture", "linear", "projected")
@@ -80,9 +80,7 @@ class SentenceWeights(nn.Module):
         mean = (words * content).sum(dim=1) / content.sum(dim=1)
         proposals, sentence = self.proposal(proposals), self.sentence(mean)
         with torch.autocast(words.device.type, enabled=False):
-            proposals, sentence = (
-                F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1) for x in (proposals, sentence)
-            )
+            proposals, sentence = (F.normalize(at_least_float32(x), dim=-1) for x in (proposals, sentence))
             cosine = torch.einsum("snc,sc->sn", proposals, sentence)
             return (cosine / self.log_temperature.exp()).log_softmax(dim=1)
 

@@ -31,6 +31,7 @@ from ris_lib.contract import Encoded, MaskOutput, PixelFeatures, check_word_mask
 from ris_lib.heads.mixing import mix_logits, mix_probabilities
 from ris_lib.heads.query_decoder import QueryDecoder
 from ris_lib.heads.query_generator import QueryGenerator
+from ris_lib.layers import at_least_float32
 
 #: Share of the foreground that the kernels' bias alone stands for before training, as in ``FixedKernel``.
 FOREGROUND = 0.03
@@ -95,7 +96,7 @@ class ResponseGate(nn.Module):
     def forward(self, queries: Tensor, pixels: Tensor, query_logits: Tensor) -> Tensor:
         """See the class."""
         # In logarithms, because the share of a pixel under a mask that is empty must not be 0 / 0.
-        share = F.logsigmoid(query_logits.flatten(2).float()).softmax(dim=-1)
+        share = F.logsigmoid(at_least_float32(query_logits.flatten(2))).softmax(dim=-1)
         response = share @ pixels.flatten(2).transpose(1, 2)
         both = torch.cat([F.relu(self.query(queries)), F.relu(self.response(response))], dim=-1)
         return self.rate(F.relu(self.both(both))).squeeze(-1)
@@ -253,10 +254,11 @@ class VisionLanguageAligner(nn.Module):
     def _log_weights(self, queries: Tensor, finest: Tensor, query_logits: Tensor) -> Tensor:
         """Logarithm of each mask's weight in the sum, ``(S, Nq)`` float32."""
         if self.estimator is None:
-            return query_logits.new_full(query_logits.shape[:2], -math.log(query_logits.shape[1]), dtype=torch.float32)
+            likes = at_least_float32(query_logits)
+            return likes.new_full(likes.shape[:2], -math.log(likes.shape[1]))
         if self.scores == "softmax":
-            return self.estimator(queries).squeeze(-1).float().log_softmax(dim=-1)
-        gates = F.logsigmoid(self.estimator(queries, finest, query_logits).float())
+            return at_least_float32(self.estimator(queries).squeeze(-1)).log_softmax(dim=-1)
+        gates = F.logsigmoid(at_least_float32(self.estimator(queries, finest, query_logits)))
         return gates.log_softmax(dim=-1) if self.mix == "prob" else gates
 
 

@@ -100,10 +100,11 @@ def load(folder: Path, config: ModelConfig | None = None) -> ReferringSegmenter:
     """
     from ris_lib.models.build import build
 
-    model = build(read_config(folder) if config is None else config)
+    stored = read_config(folder)
+    model = build(stored if config is None else config)
     weights = {key for key in model.state_dict() if not key.startswith("objectives.")}
     fill(model, read_weights(folder / WEIGHTS), weights, folder / WEIGHTS)
-    if config is None and (folder / OBJECTIVES).is_file():
+    if model.config.objectives == stored.objectives and (folder / OBJECTIVES).is_file():
         objectives = model.objectives
         fill(objectives, read_weights(folder / OBJECTIVES), set(objectives.state_dict()), folder / OBJECTIVES)
     return model.eval()

@@ -14,6 +14,9 @@ from ris_lib.models.build import build
 from ris_lib.models.config import ModelConfig
 from ris_lib.models.segmenter import ReferringSegmenter
 
+#: What ``create_model`` takes as ``pretrained`` for published encoders in an otherwise fresh model.
+ENCODERS = "encoders"
+
 _RECIPES: dict[str, Callable[[], ModelConfig]] = {}
 
 
@@ -63,17 +66,19 @@ def create_model(
 
     Args:
         name: A name of ``list_models()``.
-        pretrained: False for fresh weights (training mode); True for the weights that ship with this package; a folder
-            or a hub repository for others; ``"official:refcoco"`` for those that the model's authors published, by the
-            data that they trained on (all but the first: evaluation mode). The latter are fetched, checked, converted
-            and kept, see ``ris_lib.models.official.published``.
+        pretrained: False for fresh weights; ``"encoders"`` for those from which training usually begins: the encoders
+            have the published weights that the recipe names, everything else is fresh (both: training mode). True for
+            the weights that ship with this package; a folder or a hub repository for others; ``"official:refcoco"`` for
+            those that the model's authors published, by the data that they trained on (these three: evaluation mode).
+            The latter are fetched, checked, converted and kept, see ``ris_lib.models.official.published``.
         tokenizer: A tokeniser of ``ris_lib.data.tokenizers``, or its ``to_config()``; None = the recipe's.
         overrides: Changed entries of the configuration, as in ``ModelConfig.override``.
 
     Raises:
         ValueError: Unknown name or entry (the nearest are listed); no weights ship for this model, or its authors
-            published none; the weights belong to another model, or do not fit the changed configuration.
-        FileNotFoundError: The folder holds no model; the authors' file could not be fetched.
+            published none; the weights belong to another model, or do not fit the changed configuration; the recipe
+            names no encoders' weights.
+        FileNotFoundError: The folder holds no model; a published file could not be fetched.
 
     Example:
         >>> model = create_model("baseline_tiny", head={"classes": 2})
@@ -83,8 +88,11 @@ def create_model(
     config = recipe(name)
     if tokenizer is not None:
         overrides["tokenizer"] = tokenizer if isinstance(tokenizer, dict) else tokenizer.to_config()
-    if pretrained is False:
-        return build(config.override(**overrides))
+    if pretrained is False or pretrained == ENCODERS:
+        model = build(config.override(**overrides))
+        if pretrained == ENCODERS:
+            model.encoder.load_start()
+        return model
     folder = _shipped(name) if pretrained is True else _find(name, pretrained)
     config = files_of.read_config(folder)
     if config.recipe != name:

@@ -16,6 +16,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ris_lib.contract import Batch, MaskOutput, ModelState
+from ris_lib.layers import at_least_float32
 from ris_lib.models import pretrained
 from ris_lib.models.checks import check_batch
 from ris_lib.models.config import ModelConfig
@@ -137,8 +138,8 @@ class ReferringSegmenter(
         rule = self.config.upsample
         resized = {"size": tuple(size), "mode": rule["mode"], "align_corners": rule["align_corners"]}
         if rule["of"] == "logits":
-            return F.interpolate(logits.float(), **resized)[:, 0].sigmoid()
-        return F.interpolate(logits.float().sigmoid(), **resized)[:, 0].clamp(0, 1)
+            return F.interpolate(at_least_float32(logits), **resized)[:, 0].sigmoid()
+        return F.interpolate(at_least_float32(logits).sigmoid(), **resized)[:, 0].clamp(0, 1)
 
     def save_pretrained(self, save_directory: str | Path, *, objectives: bool = False, **hub: Any) -> str | None:
         """Write ``config.json``, ``model.safetensors`` and a model card.

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import Batch, Dims, Encoded, LossTerm, ModelState, check_word_mask
+from ris_lib.layers import at_least_float32
 from ris_lib.objectives.pixel_samples import sample_pixels, targets_on_grid
 
 #: Similarities held at once, in numbers: 32 MiB in float32.
@@ -192,7 +193,7 @@ class CrossModalAlignment(nn.Module):
         """
         finest = self._checked(state.features.finest)
         with torch.autocast(finest.device.type, enabled=False):
-            pixels = self._normalised(self.pixels(finest.float().permute(0, 2, 3, 1)))
+            pixels = self._normalised(self.pixels(at_least_float32(finest).permute(0, 2, 3, 1)))
             return torch.einsum("shwc,sc->shw", pixels, self._sentence(state.encoded))
 
     def _checked(self, finest: Tensor) -> Tensor:
@@ -209,12 +210,12 @@ class CrossModalAlignment(nn.Module):
         positions, real = zip(*(sample_pixels(side, self.limit) for side in (target, ~target)))
         # Both sides at once: the gradient of each gathering is as large as the whole map.
         where = torch.cat(positions, dim=1)[:, None].expand(-1, finest.shape[1], -1)
-        drawn = finest.flatten(2).gather(2, where).transpose(1, 2).float()
+        drawn = at_least_float32(finest.flatten(2).gather(2, where).transpose(1, 2))
         return self._normalised(self.pixels(drawn)).unflatten(1, (2, -1)), torch.stack(real, dim=1)
 
     def _sentence(self, encoded: Encoded) -> Tensor:
         """The mean of the real tokens in the space of the pixels, ``(S, C)``, of length one."""
-        words, word_mask = encoded.words.float(), encoded.word_mask
+        words, word_mask = at_least_float32(encoded.words), encoded.word_mask
         if words.shape[-1] != self.dims.word:
             raise ValueError(
                 f"CrossModalAlignment: words have shape {tuple(words.shape)}; expected (S, L, {self.dims.word}). Build "

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import Batch, Dims, LossTerm, ModelState
+from ris_lib.layers import at_least_float32
 
 NEGATIVES = ("all", "instances", "backgrounds")
 
@@ -140,7 +141,7 @@ class InstanceContrast(nn.Module):
             came = None if centre is None else tuple(centre.shape)
             raise ValueError(f"InstanceContrast: centre {came}; expected {tuple(pixels.shape[:2])} like the pixels'.")
         with torch.autocast(pixels.device.type, enabled=False):
-            return {"instance_contrast": self._contrast(centre.float(), pixels.float(), batch)}
+            return {"instance_contrast": self._contrast(at_least_float32(centre), at_least_float32(pixels), batch)}
 
     def _contrast(self, centre: Tensor, pixels: Tensor, batch: Batch) -> LossTerm:
         target = masks_on_grid(batch.masks, tuple(pixels.shape[-2:]))

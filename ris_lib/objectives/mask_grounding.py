@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
 from ris_lib.contract import Batch, Dims, FeatureMap, LossTerm, ModelState, check_word_mask
-from ris_lib.layers import coordinates
+from ris_lib.layers import at_least_float32, coordinates
 from ris_lib.objectives.hidden_words import choose_hidden
 
 #: How a target is told to the transformer, and in how many numbers.
@@ -217,7 +217,7 @@ class MaskGrounding(nn.Module):
         # The vocabulary is large: only what the loss looks at is lifted to it.
         logits = self.vocabulary(self._read(state, batch, hidden)[hidden])
         with torch.autocast(logits.device.type, enabled=False):
-            total = F.cross_entropy(logits.float(), batch.token_ids[hidden], reduction="sum")
+            total = F.cross_entropy(at_least_float32(logits), batch.token_ids[hidden], reduction="sum")
         return {"mask_grounding": LossTerm(total, hidden.sum().to(total.dtype))}
 
     def predict(self, state: ModelState, batch: Batch, hidden: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ class MaskGrounding(nn.Module):
             )
         if bool((hidden & ~batch.word_mask).any()):
             raise ValueError("MaskGrounding: hidden is True for padding; hide real tokens only (word_mask).")
-        return self.vocabulary(self._read(state, batch, hidden)).float().log_softmax(dim=-1)
+        return at_least_float32(self.vocabulary(self._read(state, batch, hidden))).log_softmax(dim=-1)
 
     def _read(self, state: ModelState, batch: Batch, hidden: Tensor) -> Tensor:
         """States ``(S, L, width)`` of the tokens after the transformer, some of them hidden."""
@@ -268,7 +268,8 @@ class MaskGrounding(nn.Module):
                 raise ValueError(
                     "MaskGrounding: the batch has no masks; collate it with_targets=True, or take mask_code='none'."
                 )
-            tokens.append(self.segment(segment_code(batch.masks, self.mask_code))[:, None])
+            code = segment_code(batch.masks, self.mask_code).to(self.kinds.dtype)
+            tokens.append(self.segment(code)[:, None])
             real.append(batch.masks.flatten(1).any(dim=1, keepdim=True))
         x, mask = torch.cat(tokens, dim=1), torch.cat(real, dim=1)
         for layer in self.layers:

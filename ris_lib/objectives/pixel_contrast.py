@@ -21,6 +21,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import Batch, Dims, LossTerm, ModelState
+from ris_lib.layers import at_least_float32
 from ris_lib.objectives.pixel_samples import sample_pixels, targets_on_grid
 
 #: Shortest length that is brought to one. Features behind a ReLU can be zero, and the direction of a nearly zero vector
@@ -165,7 +166,9 @@ class PixelContrast(nn.Module):
         with torch.autocast(finest.device.type, enabled=False):
             # Drawn first and projected then: 2048 pixels instead of 14400, and no copy of the whole map in float32.
             drawn = finest.flatten(2).gather(2, torch.cat(positions, dim=1)[:, None].expand(-1, finest.shape[1], -1))
-            vectors = F.normalize(F.conv1d(drawn.float(), self.project.weight.float()), dim=1, eps=SHORTEST)
+            vectors = F.normalize(
+                F.conv1d(at_least_float32(drawn), at_least_float32(self.project.weight)), dim=1, eps=SHORTEST
+            )
             inside, outside = vectors.split([p.shape[1] for p in positions], dim=2)
             loss = contrast(inside, outside, *real, self.temperature)
             if self.symmetric:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ris_lib.contract import Batch, Dims, LossTerm, ModelState
-from ris_lib.layers import resize_map
+from ris_lib.layers import at_least_float32, resize_map
 
 
 def bce_term(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> LossTerm:
@@ -112,13 +112,14 @@ class Segmentation(nn.Module):
             raise ValueError("Segmentation: the batch has no masks; collate it with_targets=True to get losses.")
         predictions = [state.output.logits, *(state.output.aux_logits if self.deep else ())]
         with torch.autocast(batch.masks.device.type, enabled=False):
-            pairs = [self._on_one_grid(logits.float(), batch.masks.float()) for logits in predictions]
+            pairs = [self._on_one_grid(at_least_float32(logits), batch.masks) for logits in predictions]
             bce = [bce_term(logits, target, self.positive_weight) for logits, target in pairs]
             dice = [dice_term(logits, target) for logits, target in pairs]
         return {"bce": _add(bce), "dice": _add(dice)}
 
     def _on_one_grid(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``(S, 1, h, w)`` and masks ``(S, H, W)`` on the grid of the loss."""
+        masks = masks.to(logits.dtype)
         if self.grid == "input":
             return resize_map(logits, masks.shape[-2:], self.align_corners)[:, 0], masks
         return logits[:, 0], F.adaptive_avg_pool2d(masks, logits.shape[-2:])

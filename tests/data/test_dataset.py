@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -224,6 +225,35 @@ def test_counts_of_the_official_splits_and_speed_of_the_second_load(name, split,
     assert dataset.counts() == {"images": images, "refs": refs, "sentences": sentences}
     assert len(dataset.sentences()) == sentences
     assert seconds < 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.*have no mask")
+@pytest.mark.parametrize(("split", "sentences", "refs", "unsolvable"), [("val", 566, 497, 3), ("testA", 308, 260, 1)])
+def test_duplicate_sentences_are_as_many_as_were_measured(split, sentences, refs, unsolvable, real_data):
+    """Within one ref, upper case aside; and one text for two refs of an image."""
+    index = load_dataset("refcoco", split, root=real_data / "refcoco_text").index
+    repeats, owners = [], defaultdict(set)
+    for row in index.rows(range(len(index))):
+        texts = [text.lower() for text in row["sentences"]]
+        repeats.append(len(texts) - len(set(texts)))
+        for text in texts:
+            owners[row["image_id"], text].add(row["ref_id"])
+    assert (sum(repeats), sum(map(bool, repeats))) == (sentences, refs)
+    assert sum(len(refs) > 1 for refs in owners.values()) == unsolvable
+
+
+@pytest.mark.filterwarnings("ignore:.*have no mask")
+@pytest.mark.parametrize(
+    ("folder", "name", "splits"),
+    [
+        ("refcoco_text", "refcoco", ("train", "val", "testA")),
+        ("refcoco_text", "refcoco+", ("val", "testA")),
+        ("mini_refcoco", "refcoco+", ("train", "val", "testA", "testB")),
+    ],
+)
+def test_no_picture_stands_in_two_splits(folder, name, splits, real_data):
+    images = [set(load_dataset(name, split, root=real_data / folder).index.column("image_id")) for split in splits]
+    assert len(set.union(*images)) == sum(map(len, images))
 
 
 def test_a_fresh_process_loads_the_index_without_pandas(refer_folder):

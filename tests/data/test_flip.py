@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from ris_lib.data import load_dataset
+from ris_lib.data import Collator, Preprocess, load_dataset
 from ris_lib.data.flip import REFUSALS, SWAPS, CannotFlip, flip, swap_sides
 from ris_lib.data.sample import Expression, Sample
+from ris_lib.data.tokenizers import WordTokenizer
+from ris_lib.engine.loader import StepBatches
 
 
 # Sentences in quotes of RefCOCO, RefCOCO+ and RefCOCOg, and some made up for what those do not hold.
@@ -178,6 +180,26 @@ def test_nearly_all_drawn_scenes_can_be_flipped(tmp_path):
         assert again.expressions == sample.expressions
         flipped += 1
     assert flipped >= 18
+
+
+def test_training_mirrors_pictures_and_their_sentences_together(tmp_path):
+    """Protocol, pitfall 9; and nothing is mirrored unless that is asked for."""
+    dataset = load_dataset("scenes", "val", root=tmp_path, size=32, limit=8)
+    words = WordTokenizer([*{word for text in dataset.sentences() for word in text.split()} | {"left", "right"}])
+    options = {"seed": 0, "images_per_step": 8, "sentences_per_image": 9}
+    plain, mirroring = (StepBatches(dataset, Collator(words, Preprocess((32, 32))), **options, mirror=m) for m in (0, 1))
+    swapped = 0
+    for pick in [pick for step in range(4) for pick in plain.picks(step)]:
+        before, after = plain.sample(pick), mirroring.sample(pick)
+        assert (before.image == dataset[pick.image].image).all()
+        texts = [[expression.sentence for expression in sample.expressions] for sample in (before, after)]
+        if (after.image == before.image).all():
+            assert texts[1] == texts[0]
+        else:
+            assert (after.image == before.image[:, ::-1]).all()
+            assert texts[1] == [swap_sides(text) for text in texts[0]]
+            swapped += texts[1] != texts[0]
+    assert swapped > 5
 
 
 def test_few_real_sentences_are_refused(real_data):

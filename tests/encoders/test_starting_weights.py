@@ -10,6 +10,7 @@ from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 from ris_lib.encoders.bert import BertText
 from ris_lib.encoders.starting_weights import check_fit, check_settings, not_here
 from ris_lib.encoders.swin import SwinImage
+from ris_lib.models import list_models, recipe
 
 
 def bert(start):
@@ -54,6 +55,25 @@ def test_without_a_network_the_message_says_what_goes_where(make, start, offline
     assert f"models--{start.replace('/', '--')}" in message
     assert str(tmp_path / "hub") in message
     assert "model.safetensors" in message
+
+
+#: Trained on ImageNet's classes, on pairs of pictures and texts from the web, or on text alone.
+CLEAN = {
+    "microsoft/swin-base-patch4-window12-384-in22k",
+    "microsoft/swin-tiny-patch4-window7-224",
+    "openai",
+    "google-bert/bert-base-uncased",
+    "google/bert_uncased_L-4_H-512_A-8",
+}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_no_recipe_starts_from_weights_that_have_seen_the_test_pictures(name):
+    """All pictures of RefCOCO, its test parts too, are COCO's: no tower may come from COCO's boxes or masks."""
+    config = recipe(name)
+    starts = {config.image_tower.get("start"), config.text_tower.get("start")} - {None}
+    assert starts <= CLEAN
+    assert bool(starts) != name.endswith("_tiny")
 
 
 def test_a_missing_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):

@@ -81,6 +81,10 @@ def test_the_attention_by_hand(inputs, heads):
     torch.testing.assert_close(weights["word_pixel_attention"][sentence, :, :real], sum(rows) / heads)
 
 
+def test_there_is_one_head_unless_more_are_asked_for():
+    assert VLBA(8, 6).attention.heads == 1
+
+
 def test_the_block_by_hand(inputs):
     """Note 3.2: concatenation, GELU after each layer, tanh gates, norm on the decoder's map alone."""
     pixels, words, mask = inputs

@@ -11,10 +11,11 @@ from ris_lib.contract import Encoded, ModelState, PixelFeatures
 from ris_lib.decoders import DetailMerge, TopDown
 from ris_lib.encoders import StagedEncoder, TinyImage, TinyText
 from ris_lib.fusion.wpa import WPA
-from ris_lib.heads.mask_generator import MaskGenerator
+from ris_lib.heads.mask_generator import GeneratorLayer, MaskGenerator
 from ris_lib.heads.sentence_mask_alignment import VARIANTS, SentenceMaskAlignment
 from ris_lib.objectives import Segmentation
 from tests.tiny_batches import make_batch
+from tests.whole_models import with_another_word
 
 SIZES = {"queries": 5, "layers": 2, "heads": 2, "width": 16, "feed_forward": 24}
 
@@ -300,6 +301,39 @@ def test_bad_input_is_refused(change, message):
         make()(*change(*inputs()))
 
 
+def test_the_sizes_of_the_note_are_the_defaults():
+    """CoupAlign note, 3.4: 16 queries, 3 layers of 8 heads, feed-forward 1024."""
+    with torch.device("meta"):
+        generator = SentenceMaskAlignment(256, 768, 768, (256, 256), None).generator
+    assert generator.seeds.shape == (16, 256)
+    assert [layer.memory_attention.heads for layer in generator.layers] == [8] * 3
+    assert generator.layers[0].forward_net[0].out_features == 1024
+
+
+def test_a_layer_of_the_generator_is_torchs_with_norms_in_front():
+    torch.manual_seed(0)
+    ours = GeneratorLayer(8, heads=2, feed_forward=12)
+    theirs = nn.TransformerDecoderLayer(8, 2, 12, dropout=0.0, batch_first=True, norm_first=True)
+    norms = (ours.self_norm, ours.memory_norm, ours.forward_norm)
+    with torch.no_grad():
+        for norm, reference in zip(norms, (theirs.norm1, theirs.norm2, theirs.norm3)):
+            norm.weight.normal_()
+            norm.bias.normal_()
+            reference.load_state_dict(norm.state_dict())
+        attentions = (ours.self_attention, theirs.self_attn), (ours.memory_attention, theirs.multihead_attn)
+        for attention, reference in attentions:
+            parts = (attention.query, attention.key, attention.value)
+            reference.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+            reference.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+            reference.out_proj.load_state_dict(attention.out.state_dict())
+        theirs.linear1.load_state_dict(ours.forward_net[0].state_dict())
+        theirs.linear2.load_state_dict(ours.forward_net[2].state_dict())
+    queries, memory = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    expected = theirs(queries, memory, memory_key_padding_mask=~mask)
+    torch.testing.assert_close(ours(queries, memory, mask), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_the_generator_normalises_its_embeddings():
     generator = MaskGenerator((12, 8), queries=4, layers=1, heads=2, width=16, feed_forward=24)
     embeddings = generator(inputs()[0].memory)
@@ -361,6 +395,33 @@ def test_longer_padding_never_changes_the_mask_of_the_whole_model(trained):
     other = make_batch()
     other.token_ids[0, 0] = 3 + (other.token_ids[0, 0] - 2) % 9
     assert not torch.allclose(trained(padded(other, 20)).output.logits[0], base[0], atol=1e-3)
+
+
+def test_at_first_the_sentence_reaches_the_mask_through_its_weights_alone():
+    """CoupAlign note, pitfall 4: behind closed gates the proposals are deaf, and the alignment is the only way in."""
+    model, batch = TinyCoupAlign(), make_batch()
+    base, after = (model(b, explain=True).output for b in (batch, with_another_word(batch)))
+    torch.testing.assert_close(after.query_logits, base.query_logits, atol=1e-6, rtol=0)
+    moved = (after.explanation["query_scores"] - base.explanation["query_scores"]).abs().amax(dim=1)
+    assert (moved > 1e-3).all()
+    assert ((after.logits - base.logits).flatten(1).abs().amax(dim=1) > 1e-4).all()
+
+
+@pytest.mark.slow
+def test_eight_sentences_are_learned_by_heart():
+    """CoupAlign note, check 8: pictures of 128 pixels, two sentences each."""
+    model, batch = TinyCoupAlign(), make_batch((128, 128), index=(0, 0, 1, 1, 2, 2, 3, 3))
+    for k in range(8):
+        batch.masks[k] = False
+        batch.masks[k, 8 + 12 * k : 40 + 12 * k, 16 : 30 + 14 * k] = True
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(100):
+        optimizer.zero_grad()
+        model.loss(batch).backward()
+        optimizer.step()
+    raised = F.interpolate(model(batch).output.logits, (128, 128), mode="bilinear", align_corners=True)[:, 0] > 0
+    iou = (raised & batch.masks).sum(dim=(1, 2)) / (raised | batch.masks).sum(dim=(1, 2))
+    assert iou.mean() > 0.9
 
 
 def test_explaining_the_whole_model_does_not_change_the_mask(trained):

@@ -237,6 +237,16 @@ def test_an_untrained_head_starts_near_the_foreground_share(scores, mix, queries
     assert logits.std() < 1
 
 
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
+def test_untrained_scores_favour_no_query(scores):
+    """EAVL note, pitfall 10: scores may collapse in training, but must not begin so."""
+    for seed in range(5):
+        head = make(seed=seed, queries=16, width=32, scores=scores, mix="prob")
+        weights = head(FEATURES, ENCODED, explain=True).explanation["query_scores"]
+        effective = (-(weights * weights.log()).sum(dim=1)).exp()
+        assert (effective > 15).all()
+
+
 @pytest.mark.parametrize(("scores", "mix"), SUMS)
 @pytest.mark.parametrize("mode", MODES)
 def test_explain_does_not_change_the_masks(scores, mix, mode):

@@ -1,7 +1,9 @@
 """Names, parts by name, tokenisers, shipped weights."""
 
 import pytest
+import torch
 from torch import nn
+from transformers import SwinConfig, SwinModel
 
 from ris_lib.data.tokenizers import WordTokenizer
 from ris_lib.models import create_model, list_models, recipe, register
@@ -103,3 +105,28 @@ def test_no_objective_is_possible():
     model = create_model("baseline_tiny", objectives=[])
     assert isinstance(model.objectives, nn.ModuleDict)
     assert not model.weights
+
+
+def test_encoders_start_from_published_weights_and_the_rest_is_fresh(tmp_path):
+    sizes = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 4}
+    published = SwinModel(SwinConfig(**sizes), add_pooling_layer=False)
+    published.save_pretrained(tmp_path / "swin")
+    tower = {
+        "embed_dim": 16,
+        "depths": [1, 1, 1, 1],
+        "heads": [1, 2, 2, 4],
+        "window": 4,
+        "start": str(tmp_path / "swin"),
+    }
+    changes = {"image_tower": {"name": "swin", **tower}, "merge": None}
+    fresh = create_model("baseline_tiny", **changes)
+    started = create_model("baseline_tiny", pretrained="encoders", **changes)
+    theirs = published.embeddings.patch_embeddings.projection.weight
+    assert started.training
+    assert torch.equal(started.encoder.image_tower.embeddings.patch_embeddings.projection.weight, theirs)
+    assert not torch.equal(fresh.encoder.image_tower.embeddings.patch_embeddings.projection.weight, theirs)
+
+
+def test_without_named_encoders_there_is_nothing_to_start_from():
+    with pytest.raises(ValueError, match="TinyImage and TinyText name no published weights to start from"):
+        create_model("baseline_tiny", pretrained="encoders")

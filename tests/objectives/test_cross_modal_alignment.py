@@ -211,6 +211,14 @@ def test_drawn_pixels_estimate_all_of_them():
     assert all(0 < few[name] < every[name] for name in NAMES)
 
 
+def test_at_most_1024_pixels_of_each_side_are_drawn():
+    target = torch.zeros(1, 3000, dtype=torch.bool)
+    target[:, :1500] = True
+    drawn, real = alignment()._draw(torch.randn(1, 4, 50, 60), target)
+    assert drawn.shape == (1, 2, 1024, 4)
+    assert real.all()
+
+
 def test_drawing_is_that_of_the_seed():
     batch = make_batch()
     state, objective = random_state(batch), alignment(limit=10)

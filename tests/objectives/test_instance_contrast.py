@@ -253,6 +253,10 @@ def test_gradients_agree_with_finite_differences():
     assert torch.autograd.gradcheck(lambda c, p: objective._contrast(c, p, batch).sum, (centre, finest))
 
 
+def test_its_one_loss_has_weight_one_tenth():
+    assert InstanceContrast.default_weights == {"instance_contrast": 0.1}
+
+
 @pytest.mark.parametrize("missing", ["masks", "referent_id"])
 def test_a_batch_without_targets_is_refused(missing):
     batch = make_batch()

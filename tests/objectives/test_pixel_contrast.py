@@ -236,6 +236,13 @@ def test_bad_input_is_refused():
         objective(state(features()), batch)
 
 
+def test_the_choices_of_the_note_are_the_defaults():
+    """CoupAlign note, 4.2."""
+    objective = PixelContrast(DIMS)
+    assert (objective.temperature, objective.limit, objective.symmetric) == (0.1, 1024, False)
+    assert objective.project.out_channels == 64
+
+
 def test_its_one_loss_has_weight_one_tenth():
     assert PixelContrast.default_weights == {"pixel_contrast": 0.1}
     assert PixelContrast.reads == frozenset()
