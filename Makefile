@@ -27,7 +27,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book test test-fast lint unit notebooks check-book format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book test test-fast lint unit notebooks check-book overfit format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,7 +62,7 @@ test: lint unit notebooks book check-book ## Everything: lint, unit tests, examp
 
 test-fast: lint ## Lint and the quick unit tests, under 2 minutes
 	$(SAY) "quick unit tests"
-	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m "not slow and not book"
+	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m "not slow and not long and not book"
 
 lint: $(READY) ## ruff, ruff format, stripped notebooks, spelling
 	$(SAY) "style, stripped notebooks, spelling"
@@ -74,7 +74,7 @@ lint: $(READY) ## ruff, ruff format, stripped notebooks, spelling
 
 unit: $(READY) ## Unit tests and the examples in docstrings
 	$(SAY) "unit tests and docstring examples"
-	@$(ONE_THREAD) $(PY) -m pytest --doctest-modules ris_lib tests -q -n 2 -m "not book" --durations 10
+	@$(ONE_THREAD) $(PY) -m pytest --doctest-modules ris_lib tests -q -n 2 -m "not long and not book" --durations 10
 
 notebooks: $(READY) ## Run every cell of every notebook
 	$(SAY) "every cell of every notebook"
@@ -83,6 +83,10 @@ notebooks: $(READY) ## Run every cell of every notebook
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"
 	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -m book
+
+overfit: $(READY) ## Train every tiny model on eight scenes until it knows them, half an hour
+	$(SAY) "eight scenes are learnt by heart"
+	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m long --durations 10
 
 format: $(READY) ## Format code and strip notebooks
 	@$(PY) -m ruff check --fix --exit-zero .

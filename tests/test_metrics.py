@@ -9,8 +9,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 
+from ris_lib.contract import MaskOutput
+from ris_lib.data import Index, ReferringDataset
+from ris_lib.engine import evaluate
 from ris_lib.metrics import PROTOCOLS, Accumulator, Protocol, binarise, count_pixels, get_protocol, resize_maps
+from ris_lib.models import create_model
 
 TWO = {"intersections": [1, 80], "unions": [4, 100], "image_ids": [1, 2]}  # IoU .25 and .8
 
@@ -47,6 +52,33 @@ def test_target_against_itself_is_one_and_background_is_zero():
             counted, union = count_pixels(prediction, target)
             scores = filled(protocol, intersections=counted, unions=union, image_ids=range(5)).result(intervals=False)
             assert [scores.miou, scores.oiou, *scores.prec.values()] == [expected] * 7
+
+
+class Blank:
+    """Pictures of nothing; the name of a file is its side."""
+
+    def read(self, number, file_name):
+        return np.zeros((int(file_name), int(file_name), 3), np.uint8)
+
+
+def test_in_the_square_every_picture_weighs_the_same_and_else_a_large_one_weighs_more():
+    """A small picture whose left half is meant and a large one that is meant whole; the answer is the left half."""
+    rows = []
+    for side, share in ((32, 2), (96, 1)):
+        mask = np.zeros((side, side), np.uint8, order="F")
+        mask[:, : side // share] = 1
+        row = {"dataset": "scenes", "split": "train", "split_by": "", "category": "", "crowd": False}
+        row |= dict.fromkeys(("image_id", "ref_id", "referent_id", "height", "width"), side)
+        row |= {"file_name": str(side), "box": [0.0, 0.0, 1.0, 1.0], "rle": coco_mask.encode(mask)["counts"]}
+        rows.append(row | {"sentences": ["the red person"], "sentence_ids": [side], "kinds": [""]})
+    dataset = ReferringDataset(Index.from_rows(rows), Blank(), "scenes", "train")
+    model = create_model("baseline_tiny", preprocess={"size": [32, 32]})
+    left = torch.where(torch.arange(32) < 16, 20.0, -20.0).expand(1, 1, 32, 32)
+    model.forward = lambda batch: MaskOutput(logits=left.expand(len(batch), -1, -1, -1))
+    for protocol, expected in (("original", (512 + 4608) / (512 + 9216)), ("network_480", (1 + 1) / (1 + 2))):
+        scores = evaluate(model, dataset, protocol, intervals=False, progress=False, device="cpu").scores
+        assert scores.oiou == pytest.approx(expected)
+        assert scores.miou == pytest.approx((1 + 0.5) / 2)
 
 
 def test_empty_union_counts_zero():

@@ -43,6 +43,8 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         elif self._before is not None:
+            gc.collect()
+            _give_back()
             try:
                 _RESET.write_text(_FORGET_PEAK)
             except OSError:  # a kernel that does not let go; an old peak would be wrong

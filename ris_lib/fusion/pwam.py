@@ -25,6 +25,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     """``(S, n, C)`` -> ``(S, heads, n, C / heads)``.
 
     Example:
+        >>> import torch
         >>> split_heads(torch.zeros(1, 5, 8), heads=2).shape
         torch.Size([1, 2, 5, 4])
     """
@@ -45,6 +46,7 @@ def check_fusion_input(part: str, pixels: Tensor, size: tuple[int, int], words: 
         ValueError: A shape that does not fit; it says what came and what was expected.
 
     Example:
+        >>> import torch
         >>> check_fusion_input("PWAM", torch.zeros(1, 4, 8), (2, 2), torch.zeros(1, 3, 6), (8, 6))
     """
     pixel_dim, word_dim = dims
@@ -74,6 +76,7 @@ def check_positions(part: str, x: Tensor, mend: str) -> None:
         ValueError: n is 1.
 
     Example:
+        >>> import torch
         >>> check_positions("PWAM", torch.zeros(1, 2, 8), "use a larger image")
     """
     if x.shape[1] < 2:
@@ -99,6 +102,7 @@ class InstanceNorm(nn.Module):
         ValueError: A single position: its value is its mean, and nothing would be left of it.
 
     Example:
+        >>> import torch
         >>> InstanceNorm("PWAM", "use a larger image")(torch.tensor([[[1.0], [3.0]]])).flatten().round().tolist()
         [-1.0, 1.0]
     """
@@ -134,6 +138,7 @@ class ResidualGate(nn.Module):
     Source: LAVT's language gate; MagNet's released code has GELU for pixels. The start is our decision.
 
     Example:
+        >>> import torch
         >>> ResidualGate(4)(torch.ones(1, 2, 4)).abs().sum().item()
         0.0
     """
@@ -175,6 +180,7 @@ class WordsToPixels(nn.Module):
         ValueError: ``heads`` does not divide ``pixel_dim``, another norm, or a single position with ``"instance"``.
 
     Example:
+        >>> import torch
         >>> words = torch.zeros(1, 3, 6)
         >>> residual, _ = WordsToPixels(8, 6)(torch.zeros(1, 4, 8), words, torch.ones(1, 3, dtype=torch.bool))
         >>> residual.shape
@@ -258,6 +264,7 @@ class PWAM(nn.Module):
             whole sentence, a single position with ``norm="instance"``, or neither pixels nor pyramid are read.
 
     Example:
+        >>> import torch
         >>> block = PWAM(pixel_dim=8, word_dim=6)
         >>> pixels, words = torch.randn(1, 4, 8), torch.randn(1, 3, 6)
         >>> fused = block(pixels, (2, 2), words, torch.ones(1, 3, dtype=torch.bool))

@@ -2,7 +2,7 @@
 
 Published (abstract and a figure's caption): fusion inside both encoders, mask proposals that the sentence weights, an
 auxiliary loss between foreground and background pixels. Every formula and number here is ours; no code was published
-where we could find it.
+where we could find it. The proposals read the decoder's three coarser maps, not two: whatever the decoder hands on.
 """
 
 from __future__ import annotations

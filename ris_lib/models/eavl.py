@@ -12,7 +12,7 @@ from ris_lib.models.cris import tiny_neck
 from ris_lib.models.registry import register
 from ris_lib.models.towers import clip_towers, tiny_towers
 
-_LOSS = {"segmentation": {"grid": "logits", "weights": {"bce": 1.0, "dice": 0.0}}}
+_LOSS = {"segmentation": {"grid": "logits", "shrink": "nearest", "weights": {"bce": 1.0, "dice": 0.0}}}
 
 
 @register

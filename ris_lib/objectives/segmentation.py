@@ -69,7 +69,9 @@ class Segmentation(nn.Module):
     Args:
         dims: Channel counts of the model. Not used: this objective has no parameters.
         grid: Where masks are compared: ``"input"`` raises the logits to the network's input size, ``"logits"`` brings
-            the masks down to each logits' grid (mean over the area, so that thin objects do not vanish).
+            the masks down to each logits' grid.
+        shrink: How it brings them down: ``"area"``, the mean, so that thin objects do not vanish; ``"nearest"``, one
+            pixel for its cell, as CRIS does.
         deep: Add the losses of ``MaskOutput.aux_logits``, summed, not averaged.
         positive_weight: Factor of the foreground in ``bce``.
         align_corners: How ``grid="input"`` raises the logits.
@@ -79,7 +81,7 @@ class Segmentation(nn.Module):
         autocast.
 
     Raises:
-        ValueError: Another grid; or the batch has no masks.
+        ValueError: Another grid or way to it; or the batch has no masks.
 
     Example:
         >>> Segmentation(None, grid="stride4")
@@ -100,10 +102,14 @@ class Segmentation(nn.Module):
         deep: bool = False,
         positive_weight: float = 1.0,
         align_corners: bool = False,
+        shrink: str = "area",
     ):
         super().__init__()
         if grid not in ("input", "logits"):
             raise ValueError(f"Segmentation: grid={grid!r}; expected 'input' or 'logits'.")
+        if shrink not in ("area", "nearest"):
+            raise ValueError(f"Segmentation: shrink={shrink!r}; expected 'area' or 'nearest'.")
+        self.shrink = shrink
         self.grid, self.deep, self.positive_weight, self.align_corners = grid, deep, positive_weight, align_corners
 
     def forward(self, state: ModelState, batch: Batch) -> dict[str, LossTerm]:
@@ -122,6 +128,8 @@ class Segmentation(nn.Module):
         masks = masks.to(logits.dtype)
         if self.grid == "input":
             return resize_map(logits, masks.shape[-2:], self.align_corners)[:, 0], masks
+        if self.shrink == "nearest":
+            return logits[:, 0], F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest")[:, 0]
         return logits[:, 0], F.adaptive_avg_pool2d(masks, logits.shape[-2:])
 
 

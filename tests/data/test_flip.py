@@ -185,9 +185,10 @@ def test_nearly_all_drawn_scenes_can_be_flipped(tmp_path):
 def test_training_mirrors_pictures_and_their_sentences_together(tmp_path):
     """Protocol, pitfall 9; and nothing is mirrored unless that is asked for."""
     dataset = load_dataset("scenes", "val", root=tmp_path, size=32, limit=8)
-    words = WordTokenizer([*{word for text in dataset.sentences() for word in text.split()} | {"left", "right"}])
+    words = WordTokenizer.from_sentences([*dataset.sentences(), "left right"])
+    parts = dataset, Collator(words, Preprocess((32, 32)))
     options = {"seed": 0, "images_per_step": 8, "sentences_per_image": 9}
-    plain, mirroring = (StepBatches(dataset, Collator(words, Preprocess((32, 32))), **options, mirror=m) for m in (0, 1))
+    plain, mirroring = StepBatches(*parts, **options), StepBatches(*parts, **options, mirror=True)
     swapped = 0
     for pick in [pick for step in range(4) for pick in plain.picks(step)]:
         before, after = plain.sample(pick), mirroring.sample(pick)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ris_lib.contract import Encoded, FeatureMap, PixelFeatures
@@ -17,8 +16,9 @@ from ris_lib.encoders.clip_image import ClipImage, GridAttentionPool
 from ris_lib.encoders.clip_text import ClipText
 from ris_lib.heads.sentence_kernel import SentenceKernel
 from ris_lib.layers import ConvNormAct
+from ris_lib.models import recipe
 from ris_lib.models.official import cris, translate
-from ris_lib.objectives.segmentation import bce_term
+from ris_lib.objectives.segmentation import Segmentation, bce_term
 from tests.golden.case import Case, adapter
 
 
@@ -132,8 +132,10 @@ def projector(case: Case) -> dict[str, Any]:
     filled(head, {name: w for name, w in weights.items() if name.startswith("txt.")}, cris.SENTENCE_KERNEL)
     finest = upsampler(x)
     logits = head(PixelFeatures(finest, stride=4), _encoded(word)).logits
-    small = F.interpolate(tensor(case, "mask_full").float(), logits.shape[-2:])  # nearest, as in CRIS
-    loss = bce_term(logits[:, 0], small[:, 0].to(logits.dtype))
+    options = dict(recipe("cris_base").objectives["segmentation"])
+    del options["weights"]
+    pair = Segmentation(None, **options)._on_one_grid(logits, tensor(case, "mask_full")[:, 0])
+    loss, small = bce_term(*pair), pair[1][:, None]
     return {"pred": logits, "pixel_features_b0": finest[:1], "mask_small": small, "loss": loss.sum / loss.count}
 
 

@@ -13,6 +13,7 @@ from ris_lib.encoders import StagedEncoder, TinyImage, TinyText
 from ris_lib.fusion.wpa import WPA
 from ris_lib.heads.mask_generator import GeneratorLayer, MaskGenerator
 from ris_lib.heads.sentence_mask_alignment import VARIANTS, SentenceMaskAlignment
+from ris_lib.models import list_models, recipe
 from ris_lib.objectives import Segmentation
 from tests.tiny_batches import make_batch
 from tests.whole_models import with_another_word
@@ -237,6 +238,18 @@ def test_every_parameter_learns(variant, options):
         assert torch.isfinite(p.grad).all(), name
         # one shift of all keys moves no softmax: this bias of every attention has a gradient of rounding errors only
         assert name.endswith("attention.key.bias") or p.grad.abs().max() > 1e-7, name
+
+
+def test_the_temperature_is_learned():
+    head = make()
+    (gradient,) = torch.autograd.grad(head(*inputs()).logits.square().sum(), head.weights.log_temperature)
+    assert gradient.abs() > 1e-6
+
+
+@pytest.mark.parametrize("name", list_models("coupalign_*"))
+def test_logits_are_raised_not_probabilities(name):
+    """CoupAlign note, pitfall 10: interpolated probabilities have soft edges."""
+    assert recipe(name).upsample["of"] == "logits"
 
 
 @pytest.mark.parametrize("words_in_memory", [False, True])

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from ris_lib.contract import EXPLANATIONS
-from ris_lib.models import ReferringSegmenter, create_model, list_models
+from ris_lib.engine.counting import build_shapes
+from ris_lib.engine.optimizer import freeze, make_optimizer
+from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
 from tests.tiny_batches import make_batch
 from tests.whole_models import longer, one_sentence_an_image, sentence, sizes, unlearned, with_another_word
 
@@ -204,3 +206,62 @@ def test_large_recipes_are_built_with_fresh_weights(name):
     strides, side = model.encoder.strides, model.config.preprocess["size"][0]
     assert strides[0] == 4
     assert side % strides[0] == 0
+
+
+#: What the papers and released code fix for training and scoring, by recipe: path in the configuration, value.
+PUBLISHED = {
+    "lavt_base": {
+        "training.learning_rate": 5e-5,
+        "training.weight_decay": 0.01,
+        "training.schedule": "polynomial",
+        "training.images_per_step": 32,
+        "training.gradient_clip": None,
+        "upsample.align_corners": True,
+        "threshold": 0.5,
+        "objectives.segmentation.positive_weight": 1.1 / 0.9,
+        "objectives.segmentation.weights": {"bce": 1.0, "dice": 0.0},
+        "preprocess.size": [480, 480],
+        "tokenizer.length": 20,
+    },
+    "lgformer_base": {
+        "training.frozen": ["encoder.text_tower.embeddings."],
+        "upsample.align_corners": False,
+        "objectives.segmentation.positive_weight": 1.1,
+        "objectives.segmentation.deep": True,
+        "objectives.segmentation.weights": {"bce": 1.0, "dice": 0.0},
+    },
+    "cris_base": {
+        "training.learning_rate": 1e-4,
+        "training.schedule": "step",
+        "training.images_per_step": 64,
+        "training.rate_factors": {"encoder.image_tower.": 0.1, "encoder.text_tower.": 0.1},
+        "upsample.of": "probabilities",
+        "upsample.mode": "bicubic",
+        "threshold": 0.35,
+        "objectives.segmentation.shrink": "nearest",
+        "preprocess.resize": "letterbox_cris",
+        "preprocess.size": [416, 416],
+        "tokenizer.length": 17,
+    },
+    "eavl_base": {"threshold": 0.35, "objectives.segmentation.shrink": "nearest", "tokenizer.length": 17},
+    "coupalign_base": {"objectives.pixel_contrast.weights": {"pixel_contrast": 0.1}},
+    "magnet_base": {"upsample.align_corners": True, "threshold": 0.5, "objectives.segmentation.deep": True},
+}
+
+
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, fixed in PUBLISHED.items() for path in fixed])
+def test_training_and_scoring_are_as_published(name, path):
+    value = recipe(name).to_dict()
+    for entry in path.split("."):
+        value = value[entry]
+    assert value == PUBLISHED[name][path]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_what_training_freezes_and_slows_down_is_there(name):
+    model = build_shapes(name)
+    training = model.config.training
+    freeze(model, training.get("frozen", ()))
+    make_optimizer(model, training["learning_rate"], rate_factors=training.get("rate_factors"))
+    frozen = {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert bool(frozen) == bool(training.get("frozen"))

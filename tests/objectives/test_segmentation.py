@@ -70,6 +70,15 @@ def test_logits_grid_brings_the_masks_down():
     torch.testing.assert_close(losses["dice"].sum, dice_term(logits[:, 0], target).sum)
 
 
+def test_masks_come_down_as_in_cris():
+    batch, logits = make_batch(), torch.randn(3, 1, 16, 16)
+    losses = Segmentation(None, grid="logits", shrink="nearest")(state(logits), batch)
+    target = batch.masks[:, ::4, ::4].float()
+    torch.testing.assert_close(losses["dice"].sum, dice_term(logits[:, 0], target).sum)
+    with pytest.raises(ValueError, match="shrink='cubic'; expected 'area' or 'nearest'"):
+        Segmentation(None, shrink="cubic")
+
+
 @pytest.mark.parametrize("grid", ["input", "logits"])
 def test_deep_supervision_sums_the_means(grid):
     batch, final, aux = make_batch(), torch.randn(3, 1, 32, 32), torch.randn(3, 1, 16, 16)
