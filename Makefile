@@ -22,6 +22,8 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 # Two test processes run side by side, one thread each.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# uv would hold other versions against the pins of pyproject.toml, [tool.uv].
+NO_PINS = $(if $(filter requirements.lock,$(REQUIREMENTS)),,--no-config)
 NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 
 .DEFAULT_GOAL := help
@@ -41,7 +43,7 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 	@if uv --version >/dev/null 2>&1; then \
 	  set -e; \
 	  test -x $(PY) || uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV); \
-	  uv pip install --quiet --python $(PY) -r $(REQUIREMENTS); \
+	  uv pip install $(NO_PINS) --quiet --python $(PY) -r $(REQUIREMENTS); \
 	  uv pip install --quiet --python $(PY) --no-deps -e .; \
 	else \
 	  set -e; \

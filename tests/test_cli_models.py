@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from ris_lib.cli import main
 from ris_lib.cli.models import origin
@@ -71,3 +72,18 @@ def test_bench_models_in_two_batches_and_precisions(tmp_path, capsys):
 def test_wrong_flags_are_answered(arguments, message, capsys):
     assert main([*BENCH, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list_models("*_tiny"))
+def test_each_tiny_model_is_trained_scored_and_asked_by_name(name, tmp_path, capsys):
+    run, photo, asked = tmp_path / "run", tmp_path / "photo.png", tmp_path / "asked"
+    small = ["--limit", "4", "--size", "32", "--steps", "1", "--images-per-step", "2", "--sentences-per-image", "2"]
+    assert main(["train", "--model", name, *small, "--device", "cpu", "--out", str(run)]) == 0
+    scores = tmp_path / "scores.json"
+    assert main(["eval", "--run", str(run), "--limit", "2", "--device", "cpu", "--json", str(scores)]) == 0
+    assert 0 <= json.loads(scores.read_text())["miou"] <= 1
+    Image.new("RGB", (50, 40)).save(photo)
+    told = ["the left car", "the red person"]
+    assert main(["predict", "--run", str(run), str(photo), *told, "--device", "cpu", "--out", str(asked)]) == 0
+    masks = [Image.open(file) for file in sorted(asked.glob("*mask*.png"))]
+    assert [mask.size for mask in masks] == [(50, 40)] * 2
