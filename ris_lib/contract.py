@@ -1,6 +1,6 @@
 """What one part of a model hands to the next.
 
-The house has one model class and five kinds of parts. This page is the only thing that they share:
+The house has one model class and five kinds of parts. This page is the only thing that they share::
 
     Batch -> encoder (with fusion blocks) -> Encoded -> decoder -> PixelFeatures -> head -> MaskOutput -> objectives
 

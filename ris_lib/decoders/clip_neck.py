@@ -1,5 +1,7 @@
 """The decoder of CRIS: the sentence gates a map, three maps become one, pixels ask words, and up to stride 4.
 
+::
+
     coarse (32) * sentence ─ up ─┐
     middle (16) ─────────────────┴─ join ─┬───────────┐
     fine (8) ─ pooled ────────────────────┴─ join ─┐  │

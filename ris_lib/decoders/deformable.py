@@ -1,5 +1,7 @@
 """The deformable decoder: the levels of a pyramid exchange what they know through deformable attention.
 
+::
+
     pyramid ─ 1x1 conv, norm ─► all levels as one sequence ─► layers x [ deformable attention, feed-forward
                                                                          (words: attention to the words, feed-forward) ]
     levels = 4:  finest = 1x1 conv of the finest level

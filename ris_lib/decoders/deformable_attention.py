@@ -1,7 +1,7 @@
 """Deformable attention: each query looks at a few places of a pyramid, and it chooses the places itself.
 
 Ordinary attention over a stride-4 map compares every pixel with every other, 14400 x 14400 pairs at 480 px. Here a
-query predicts, for every head and level, a handful of offsets from its own place, and how much each of them counts:
+query predicts, for every head and level, a handful of offsets from its own place, and how much each of them counts::
 
     out(q) = W_o  concat_heads  sum_levels sum_points  a_q,l,p V_l(reference_q + offset_q,l,p),    sum_l,p a = 1
 

@@ -1,5 +1,7 @@
 """A light decoder: a feature pyramid (FPN) in which the pixels listen to the words once, where they are few.
 
+::
+
     pyramid[3] ─ 1x1 ───────────► level 3
     pyramid[2] ─ 1x1 ─► + up ───► level 2 ─► word layers at stride 16: the pixels compare themselves with one another,
     pyramid[1] ─ 1x1 ─► + up ───► level 1       then each gathers the words that describe it

@@ -1,5 +1,7 @@
 """Pixels ask words: a transformer decoder whose queries are the places of a map.
 
+::
+
     x <- x + LN(attention of x among itself (LN x))
     x <- x + LN(attention of x to the words (LN x))
     x <- x + FFN(LN x)

@@ -1,5 +1,7 @@
 """A top-down decoder: from the coarsest map to the finest, one skip connection a level.
 
+::
+
     pyramid[3] ─up─┐
     pyramid[2] ────┴─ concat, 2 x (3x3 conv, norm, ReLU) ─up─┐
     pyramid[1] ──────────────────────────────────────────────┴─ concat, 2 x conv ─up─┐

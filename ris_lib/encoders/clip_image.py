@@ -1,5 +1,7 @@
 """CLIP's residual network as a pyramid: the image tower of CRIS and of our EAVL.
 
+::
+
     image (H, W) -> three-convolution stem, stride 4 -> layer1 -> layer2 -> layer3 -> layer4 + attention pool
                                                         stride 4   8         16        32
 

@@ -1,5 +1,7 @@
 """Swin Transformer (Liu et al. 2021), stage by stage: the image tower of the ``_base`` and ``_small`` recipes.
 
+::
+
     image -> patches of 4 x 4 -> stage 0 -> [merge 2 x 2, stage 1] -> [merge, stage 2] -> [merge, stage 3]
 
 LAVT, LGFormer and MagNet let words in after the blocks of a stage and *before* its patch merging. Here the merging

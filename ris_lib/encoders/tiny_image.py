@@ -1,5 +1,7 @@
 """A small residual network that is trained from scratch: the image tower of every ``_tiny`` recipe.
 
+::
+
     image (H, W) -> stem: detail map, stride 2 -> stage 1 -> stage 2 -> stage 3 -> stage 4
 
 Source: the shape is ResNet's (He et al. 2016); sizes are our decision, chosen so that a model learns the drawn scenes

@@ -1,5 +1,7 @@
 """MagNet's alignment module: pixels read words at several scales, and words read pixels.
 
+::
+
     pixels ─┬─ pooled to 1, 2, 3, 6 ─► words to pixels ─► raised ─┬─ mixer ─► decoder
             ├─ full resolution ──────► words to pixels ───────────┤
             │                                                     └─ gate ─► + pixels ─► next image stage

@@ -1,5 +1,7 @@
 """The language side of MagNet's alignment module: every word looks at the pixels.
 
+::
+
     A = softmax over pixels(W_q l  IN(W_k x)^T / sqrt(D)),  g = norm(W_o (A IN(W_v x)))
     residual = GELU(W_m (GELU(W_l l) * g))
 

@@ -1,5 +1,7 @@
 """LAVT's fusion: every pixel gathers the words that describe it, and a gate decides how much of them goes on.
 
+::
+
     words, pixels ─► WordsToPixels ─► residual ─┬─► ResidualGate ─► + pixels ─► next image stage
                                                 └─► LayerNorm ─► decoder
 

@@ -1,5 +1,7 @@
 """VLBA, vision-language bidirectional attention: every pixel listens to the words, and every word looks at the pixels.
 
+::
+
     pixels V ─► query ─┐                      ┌─ softmax over words  ─► words for each pixel ─► concat, MLP ─► R^v
                        ├─► ONE affinity S ────┤
     words  T ─► key   ─┘                      └─ softmax over pixels ─► pixels for each word ─► concat, MLP ─► R^t

@@ -1,5 +1,7 @@
 """Word-pixel alignment: words and pixels compare themselves once, and each side takes from the other what fits.
 
+::
+
     pixels ─ W_v, norm ─┐                ┌─ softmax over the words  ─ mixed words  ─ O_v ─ gate ─► + pixels
                         ├─ affinity A ───┤
     words  ─ W_l, norm ─┘                └─ softmax over the pixels ─ mixed pixels ─ O_l ─ gate ─► + words

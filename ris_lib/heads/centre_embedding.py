@@ -1,5 +1,7 @@
 """The centre embedding: the sentence becomes one point among the pixels, and the mask is the group around it.
 
+::
+
     words ─ mean ─► state 0 ─► generator: look at the picture, layer by layer ─► states 0 .. n
                                        each state ─ shared MLP ─► centre c and bias b
                                        mask logits  Y(x) = <c, pixel x> + b

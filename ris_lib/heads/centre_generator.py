@@ -1,5 +1,7 @@
 """The centre's generator: a sentence vector looks at the picture, coarse to fine, and comes back made for *it*.
 
+::
+
     state 0 = pooled words ─► look at stride 32 ─► look at 16 ─► look at 8 ─► look at 32 ─► ... ─► last state
 
 There is one query only, so it attends to pixels and to nothing else. ``HardGroupingLayer`` is another way to look: two
@@ -134,7 +136,8 @@ class CentreGenerator(nn.Module):
         layers: Layer l reads map l mod (number of maps); maps that no layer reaches are left alone.
         heads: Heads of each layer.
         feed_forward: Width of the feed-forward networks.
-        hard: Two tokens with ``HardGroupingLayer``s in place of one with ``LookingLayer``s; the second is the state.
+        hard: Two tokens in layers ``HardGroupingLayer`` in place of one in layers ``LookingLayer``; the second is the
+            state.
 
     Shape:
         state ``(S, width)`` and maps ``(S, C_k, h_k, w_k)`` -> all states ``(S, layers + 1, width)``, the first as it

@@ -1,5 +1,7 @@
 """One query that looks where its last mask was: Mask2Former's masked attention with a single query, as in MagNet.
 
+::
+
     query_0 ─► mask_0 ─┐
        │               ▼ read the pixels of mask_0 only      query_1 ─► mask_1 ─► ... ─► query_n ─► mask_n = logits
        └────────► cross-attention, own value, feed-forward ────┘

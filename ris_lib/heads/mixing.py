@@ -1,5 +1,7 @@
 """Several masks become one: the mixture of probabilities, in a form that never takes the logarithm of zero.
 
+::
+
     p = sum_n w_n sigmoid(Y_n),    1 - p = sum_n w_n sigmoid(-Y_n)    (because the weights sum to one)
 
 so that log p and log(1 - p) are log-sum-exps, and the logit of the mixture is their difference. Mixing the *logits*

@@ -1,5 +1,7 @@
 """The multi-query generator: several readings of one sentence, each asked by another place of the picture.
 
+::
+
     context ─ [; y, x] ─ 3x3 convs ─ 1x1 ─► Phi (Nq maps) ─ softmax over space ─► where query n looks
     what stands out there ─ Linear, ReLU ─► seed V ─ asks the words ─► A (Nq x L) ─ V + mixture ─ LayerNorm ─► queries
 

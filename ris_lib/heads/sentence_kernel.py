@@ -1,5 +1,7 @@
 """The sentence kernel: the sentence itself becomes the convolution that reads the mask out.
 
+::
+
     [w; b] = W F_s + c,    Y = w * F_p / sqrt(C K^2) + b
 
 A fixed kernel asks every picture the same question; here each sentence asks its own.

@@ -1,5 +1,7 @@
 """Sentence-mask alignment: the sentence chooses among mask proposals, and the chosen ones make the mask.
 
+::
+
     memory ─► mask generator ─► Q (N embeddings) ─► Y_n(x) = <MLP(Q_n), W_f S(x)> + b      N proposals
     words  ─► mean ─► L_g;  w_n = softmax_n(cos(W_q Q_n, W_g L_g) / tau)                    N weights
     mask:    mixture    p(x) = sum_n w_n sigmoid(Y_n(x))

@@ -1,5 +1,7 @@
 """The vision-language aligner: queries become kernels, kernels become masks, scored masks become one.
 
+::
+
     query generator ─► queries ─┬─ Linear ─► Nq dynamic kernels * finest ─► Nq masks ─┐
     (- query decoder -)         └─ estimator ───────────────────────────► Nq scores ──┴─► mask
 
@@ -11,6 +13,8 @@ because EAVL's sections could not be read: one linear layer makes the kernel as 
 the scale of the kernels and the defaults are our decisions.
 
 The trap: a convolution is linear in its kernel, so that the sum of masks is the mask of the summed kernel,
+
+::
 
     sum_n s_n (w_n * F + b_n) = (sum_n s_n w_n) * F + sum_n s_n b_n
 

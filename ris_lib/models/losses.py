@@ -2,7 +2,7 @@
 
 A term is a sum and a count. Dividing by the process's own count would weigh a sentence of a small batch more than one
 of a large batch; so the counts of all processes are added first. Distributed training averages gradients over
-processes, which the factor ``world`` undoes:
+processes, which the factor ``world`` undoes::
 
     (1 / world) * sum over processes of  world * sum_r / count   =   (sum over processes of sum_r) / count
 

@@ -1,6 +1,6 @@
 """Cross-modal alignment: pixels of the target gather, away from the other pixels and towards the sentence.
 
-With L2-normalised pixel features P_i inside and N_j outside of the target, their means P and N, and the sentence T:
+With L2-normalised pixel features P_i inside and N_j outside of the target, their means P and N, and the sentence T::
 
     positive   -mean_i log  e^(P_i.P / t1) / (e^(P_i.P / t1) + sum_j e^(P_i.N_j / t1))
     negative   -mean_j log  e^(N_j.N / t2) / (e^(N_j.N / t2) + sum_i e^(N_j.P_i / t2))
@@ -124,8 +124,9 @@ class CrossModalAlignment(nn.Module):
             64 sentences take 0.5 GiB forward and 0.9 GiB with their gradients (1.3 and 1.7 if all were kept).
 
     Shape:
-        ``ModelState`` and a ``Batch`` with masks -> three ``LossTerm``s: sums over sentences of means over pixels, and
-        the number of sentences whose target is neither empty nor full on the grid. If there are none: exactly 0 and 0.
+        ``ModelState`` and a ``Batch`` with masks -> three of ``LossTerm``: sums over sentences of means over pixels,
+        and the number of sentences whose target is neither empty nor full on the grid. If there are none: exactly 0
+        and 0.
         Computed in float32 also within autocast.
 
     Raises:

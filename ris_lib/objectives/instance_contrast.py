@@ -4,6 +4,8 @@ Comparing every pixel with the sentence makes each uncertain pixel of an outline
 compared: the target's pixels are averaged to one vector, the rest of the picture to another, and a band along the
 outline, where nobody knows, is left out of both.
 
+::
+
     text to region:  -log  e(c_i, v_i+) / (e(c_i, v_i+) + sum_j e(c_i, v_j+) + sum_j e(c_i, v_j-))
     region to text:  -log  e(v_i+, c_i) / (e(v_i+, c_i) + sum_j e(v_i+, c_j))        e(a, b) = exp(cos(a, b) / tau)
 

@@ -3,6 +3,8 @@
 To name the hidden word of "the [...] behind the grapes" one must know what the segment shows. A model that can has
 learned which word belongs to which object, and its encoders have learned it with it. Only training needs this part.
 
+::
+
     ids -> some words become [MASK] ┐             words -> e_1 ... e_L                     ┐
     image ──────────────────────────┴> encoder ─> coarsest map -> 4 x 4 means -> v_1 ... v_16 ├> transformer -> names
     target -> its centre ──────────────────────────────────────────────────────> s         ┘

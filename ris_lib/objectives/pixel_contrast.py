@@ -1,5 +1,7 @@
 """Pixel contrast: pixels of the target should look like one another, and like nothing else in their picture.
 
+::
+
     z_x = W_z S(x), at unit length;    c = mean of z over the target P, at unit length
     loss = -1/|P| sum_{i in P} log( e^(z_i c / tau) / (e^(z_i c / tau) + sum_{j not in P} e^(z_i z_j / tau)) )
 

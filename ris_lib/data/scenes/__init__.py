@@ -2,6 +2,8 @@
 
 No download, any resolution; a split and a number are a scene, the same on every machine.
 
+::
+
     scene = make_scene("val", 0)
     image, ids = draw(scene, size=320)
     mask = ids == scene.expressions[0].target + 1
