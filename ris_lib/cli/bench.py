@@ -139,12 +139,19 @@ def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
             _milliseconds(run["training_s"]),
             _number(run["training_samples_per_s"]),
             _megabytes(run["training_bytes"]),
-            run["note"] or "",
         ]
         for model in models
         for run in model["runs"]
     ]
-    return make_table(f"models: {title}", [*columns, "memory", "note"], rows, text=2)
+    table = make_table(f"models: {title}", [*columns, "memory"], rows, text=2)
+    notes = [
+        f"{model['name']}, {run['precision']}, batch {run['batch']}: {run['note']}"
+        for model in models
+        for run in model["runs"]
+        if run["note"]
+    ]
+    table.caption, table.caption_justify = "\n".join(notes) or None, "left"
+    return table
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ Threads = Annotated[int | None, tyro.conf.arg(help="Threads on the CPU; by defau
 
 
 _WIDTH = 76  # a table is as wide as its title, up to this
+_FILE_WIDTH = 160  # of what does not go to a terminal; rich would take 80
 
 
 def check_json(file: str | None) -> None:
@@ -60,6 +62,8 @@ def report(tables: Sequence[Table], values: Any, file: str | None) -> None:
         file: File name, ``-`` for stdout, or None.
     """
     console = Console(stderr=file == "-")
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _FILE_WIDTH
     for table in tables:
         console.print(table)
     if file == "-":
