@@ -80,7 +80,7 @@ unit: $(READY) ## Unit tests and the examples in docstrings
 
 notebooks: $(READY) ## Run every cell of every notebook
 	$(SAY) "every cell of every notebook"
-	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -q -n 2 --dist loadscope -p no:cacheprovider book,true)
+	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -q -n 2 --dist loadscope -p no:cacheprovider book,true)
 
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"

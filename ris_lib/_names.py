@@ -26,6 +26,6 @@ def unknown(kind: str, name: object, known: Iterable[str], of: str = "") -> Valu
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     belongs = f" of {of}" if of else ""
-    return ValueError(f"unknown {kind} {str(name)!r}{belongs}; {hint}Known: {', '.join(names) or 'none'}.")
+    return ValueError(f"unknown {kind} {str(name)!r}{belongs}{hint} Known: {', '.join(names) or 'none'}.")

@@ -246,7 +246,7 @@ def test_a_process_that_gets_sigterm_saves_and_ends_with_143(tmp_path):
     while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 143
     assert "--resume" in said
     assert "Traceback" not in said

@@ -25,7 +25,7 @@ def test_models_tells_parts_sizes_and_origin(tmp_path, capsys):
     (model,) = json.loads((tmp_path / "models.json").read_text())
     assert model["name"] == "lavt_tiny"
     assert model["parts"]["text"] == "tiny, 2+0+0+0 layers"
-    assert model["parts"]["fusion"] == "pwam/pwam/pwam/pwam"
+    assert model["parts"]["fusion"] == "pwam"
     assert model["parameters_of_objectives"] == 0
     assert "Published" in model["origin"]
     shown = " ".join(capsys.readouterr().out.split())

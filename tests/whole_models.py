@@ -70,6 +70,62 @@ def without_gradient(model: nn.Module) -> list[str]:
     return found
 
 
+def wrong_gradients(model: nn.Module, batch: Batch) -> list[str]:
+    """Losses and parts where the gradient is not what a small step shows; each part is moved in one random direction.
+
+    In float64, with everything moved off its start, because gates that are closed hide what is behind them.
+    """
+    model, batch = model.double().train(), replace(batch, images=batch.images.double())
+    generator = torch.Generator().manual_seed(1)
+    parts: dict[str, list[nn.Parameter]] = {}
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        for name, parameter in model.named_parameters():
+            parameter += noise_like(parameter, generator) * 0.02
+            parts.setdefault(".".join(name.split(".")[: 2 if name.startswith("encoder.") else 1]), []).append(parameter)
+    parameters = [parameter for part in parts.values() for parameter in part]
+
+    def losses() -> dict[str, Tensor]:
+        torch.manual_seed(0)  # of pixels and words that a loss draws
+        return model(batch, with_losses=True).losses
+
+    now = losses()
+    gradients = {
+        name: dict(zip(parameters, torch.autograd.grad(value, parameters, allow_unused=True, retain_graph=True)))
+        for name, value in now.items()
+    }
+    found = []
+    for part, members in parts.items():
+        direction = [noise_like(parameter, generator) for parameter in members]
+        open_losses = set(now)
+        for size in (1e-6, 1e-7, 1e-8):  # a step may cross the corner of a ReLU; a smaller one then does not
+            slopes = _slopes(losses, members, direction, size)
+            for name in sorted(open_losses):
+                terms = [(gradients[name][p], d) for p, d in zip(members, direction)]
+                said = sum(float((gradient * d).sum()) for gradient, d in terms if gradient is not None)
+                if abs(slopes[name] - said) <= 1e-2 * (abs(slopes[name]) + abs(said)) + 1e-8:
+                    open_losses.remove(name)
+        found += [f"{name} by {part}" for name in sorted(open_losses)]
+    return found
+
+
+def _slopes(losses, members, direction, size) -> dict[str, float]:
+    """How fast each loss changes in a direction, from one step to either side."""
+    ends = []
+    for sign in (1, -2, 1):
+        with torch.no_grad():
+            for parameter, d in zip(members, direction):
+                parameter += sign * size * d
+        ends.append({name: float(value.detach()) for name, value in losses().items()} if sign != 1 or not ends else {})
+    return {name: (ends[0][name] - ends[1][name]) / (2 * size) for name in ends[0]}
+
+
+def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
 def sizes(model: nn.Module) -> tuple[int, int]:
     """Numbers of parameters: of the model, and of what only its objectives need."""
     objectives = sum(p.numel() for p in model.objectives.parameters())

@@ -32,18 +32,17 @@ def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
     rows = [
         [
             model["name"],
-            model["what"],
-            ", ".join(f"{part} {named}" for part, named in model["parts"].items()),
+            "\n".join(f"{part}: {named}" for part, named in model["parts"].items()),
             f"{model['parameters'] / 1e6:.2f} M",
             " x ".join(map(str, model["input_size"])),
         ]
         for model in described
     ]
-    tables = [make_table("models", ["name", "what", "parts", "parameters", "input"], rows, text=3)]
+    tables = [make_table("models", ["name", "parts", "parameters", "input"], rows, text=2)]
     origins: dict[str, list[str]] = {}
     for model in described:
-        origins.setdefault(model["origin"], []).append(model["name"])
-    rows = [[", ".join(names), text] for text, names in origins.items()]
+        origins.setdefault(model["origin"], []).append(f"{model['name']}: {model['what']}")
+    rows = [["\n".join(names), text] for text, names in origins.items()]
     tables.append(make_table("what is published and what is ours", ["models", "origin"], rows, text=2))
     report(tables, described, json)
 
@@ -69,10 +68,10 @@ def describe(model: ReferringSegmenter) -> dict[str, Any]:
         "parts": {
             "image": _tower(config.image_tower),
             "text": _tower(config.text_tower),
-            "fusion": "/".join(block["name"] if block else "-" for block in config.fusion),
+            "fusion": _fusion(config.fusion),
             "decoder": config.decoder["name"],
             "head": config.head["name"],
-            "objectives": "+".join(config.objectives),
+            "objectives": " + ".join(config.objectives),
         },
     }
 
@@ -98,6 +97,12 @@ def origin(name: str) -> dict[str, str]:
     told = next((text for text in paragraphs if "ours" in text.lower() or "our decision" in text), "")
     first = (inspect.getdoc(function) or "").split("\n\n")[0]
     return {"what": _one_line(first), "origin": _one_line(told)}
+
+
+def _fusion(blocks: list[dict[str, Any] | None]) -> str:
+    """The blocks of the four stages; once where they are all of one kind."""
+    names = [block["name"] if block else "none" for block in blocks]
+    return " / ".join(names) if len(set(names)) > 1 else names[0]
 
 
 def _tower(spec: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ Threads = Annotated[int | None, tyro.conf.arg(help="Threads on the CPU; by defau
 
 
 _WIDTH = 76  # a table is as wide as its title, up to this
+_NAME = 24  # a first column of so many letters at most holds names
 _FILE_WIDTH = 160  # of what does not go to a terminal; rich would take 80
 
 
@@ -86,8 +87,10 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
         1
     """
     table = Table(title=title, title_justify="left", title_style="bold", min_width=min(len(title), _WIDTH))
+    names_only = all(len(str(row[0])) <= _NAME for row in rows)
     for k, name in enumerate(columns):
-        table.add_column(name, justify="left" if k < text else "right", overflow="fold")
+        whole = k == 0 and names_only  # a name that is cut in two cannot be copied
+        table.add_column(name, justify="left" if k < text else "right", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*map(str, row))
     return table

@@ -124,9 +124,11 @@ def _published(model: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"CLIP {model}: the published weights are not in the cache and could not be fetched ({error}). On a "
-            f"machine with a network run: hf download {repository} {FILE_NAME}. Then copy the file here and give its "
-            f"path as start of both towers; or copy the folder models--{repository.replace('/', '--')} into this "
-            "machine's Hugging Face cache (HF_HUB_CACHE, usually ~/.cache/huggingface/hub)."
+            f"machine with a network run: hf download {repository} {FILE_NAME}. Then copy the file here and name its "
+            f"path in the options of both towers, {{'start': PATH}}; or copy the folder "
+            f"models--{repository.replace('/', '--')} into this machine's Hugging Face cache (HF_HUB_CACHE, usually "
+            "~/.cache/huggingface/hub). A training run that starts from random weights needs none of this: ris train "
+            "--start fresh."
         ) from error
 
 

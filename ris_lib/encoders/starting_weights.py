@@ -135,8 +135,10 @@ def not_here(tower: str, start: str, cause: str, hub_id: str | None = None) -> F
     return FileNotFoundError(
         f"{tower}: the starting weights {start!r} are not here. With a network, 'hf download {hub_id}' fetches "
         f"config.json and model.safetensors; without one, run it elsewhere and copy its folder "
-        f"models--{hub_id.replace('/', '--')} into the cache folder {HF_HUB_CACHE} (HF_HOME moves it), or give a "
-        f"folder that holds the two files as start. (The cause: {cause.splitlines()[0] if cause else 'unknown'})"
+        f"models--{hub_id.replace('/', '--')} into the cache folder {HF_HUB_CACHE} (HF_HOME moves it), or name a "
+        f"folder that holds the two files in the tower's options, {{'start': FOLDER}}. A training run that starts from "
+        "random weights needs none of this: ris train --start fresh. "
+        f"(The cause: {cause.splitlines()[0] if cause else 'unknown'})"
     )
 
 

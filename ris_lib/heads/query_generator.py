@@ -145,7 +145,8 @@ class QueryGenerator(nn.Module):
         places = coordinates(context.shape[-2:], like=context).T.unflatten(1, context.shape[-2:])
         located = torch.cat([context, places.expand(len(context), -1, -1, -1)], dim=1)
         where = at_least_float32(self.look(self.body(located))).flatten(2).softmax(dim=-1)
-        return where @ standardise(at_least_float32(located.flatten(2))).transpose(1, 2)
+        seen = where @ standardise(at_least_float32(located.flatten(2))).transpose(1, 2)
+        return seen.to(context.dtype)
 
 
 def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:

@@ -101,7 +101,7 @@ class ResponseGate(nn.Module):
         """See the class."""
         # In logarithms, because the share of a pixel under a mask that is empty must not be 0 / 0.
         share = F.logsigmoid(at_least_float32(query_logits.flatten(2))).softmax(dim=-1)
-        response = share @ pixels.flatten(2).transpose(1, 2)
+        response = (share @ at_least_float32(pixels.flatten(2)).transpose(1, 2)).to(pixels.dtype)
         both = torch.cat([F.relu(self.query(queries)), F.relu(self.response(response))], dim=-1)
         return self.rate(F.relu(self.both(both))).squeeze(-1)
 
@@ -234,9 +234,8 @@ class VisionLanguageAligner(nn.Module):
         else:
             logits = mix_probabilities(query_logits, log_weights)
         middle = kernels[..., self.kernel_shape[1] // 2, self.kernel_shape[2] // 2]
-        output = MaskOutput(
-            logits=logits, query_logits=query_logits, centre=torch.einsum("sn,snc->sc", weights, middle)
-        )
+        centre = torch.einsum("sn,snc->sc", weights, at_least_float32(middle)).to(middle.dtype)
+        output = MaskOutput(logits=logits, query_logits=query_logits, centre=centre)
         if explain:
             output.explanation = {
                 "query_masks": query_logits.sigmoid(),

@@ -135,7 +135,10 @@ def _make(kind: str, registry: Mapping[str, type[nn.Module]], spec: Mapping[str,
     for option in options:
         if option not in known:
             raise unknown("option", option, known, of=f"{kind} {name!r}")
-    return registry[name](**given, **options)
+    try:
+        return registry[name](**given, **options)
+    except TypeError as error:
+        raise ValueError(f"{kind} {name!r} with {options or 'its default options'}: {error}") from error
 
 
 def _merge(spec: Mapping[str, Any] | None, image: nn.Module, decoder: nn.Module) -> DetailMerge | None:

@@ -17,7 +17,8 @@ def check_batch(batch: Batch, vocabulary_size: int, coarsest_stride: int) -> Non
 
     Raises:
         ValueError: Images that are not ``(I, 3, H, W)`` float or are smaller than the coarsest stride; token ids, word
-            mask, word index, image index and masks that do not fit one another; a word mask that is not boolean or
+            mask, word index, image index and masks that do not fit one another or have another type; nothing at
+            all; a word mask that is not boolean or
             hides a sentence; a sentence of special tokens only; an image index that is out of range, not ascending or
             leaves an image without a sentence; token ids beyond the vocabulary.
     """
@@ -34,16 +35,23 @@ def check_batch(batch: Batch, vocabulary_size: int, coarsest_stride: int) -> Non
         )
     if ids.dim() != 2 or ids.dtype != torch.long:
         raise ValueError(f"model: token_ids have shape {tuple(ids.shape)} and type {ids.dtype}; expected (S, L) long.")
+    if not len(images) or not ids.numel():
+        raise ValueError(
+            f"model: images {tuple(images.shape)} and token_ids {tuple(ids.shape)} are empty; expected at least one "
+            "sentence."
+        )
     check_word_mask(batch.word_mask, ids.shape, "model")
     if batch.word_index.shape != ids.shape:
         raise ValueError(
             f"model: word_index has shape {tuple(batch.word_index.shape)}, expected {tuple(ids.shape)} like token_ids."
         )
-    if batch.image_index.shape != ids.shape[:1]:
+    if batch.image_index.shape != ids.shape[:1] or batch.image_index.dtype != torch.long:
         raise ValueError(
-            f"model: image_index has shape {tuple(batch.image_index.shape)}; expected one entry for each of the "
-            f"{len(ids)} sentences."
+            f"model: image_index has shape {tuple(batch.image_index.shape)} and type {batch.image_index.dtype}; "
+            f"expected one entry for each of the {len(ids)} sentences, long."
         )
+    if batch.masks is not None and batch.masks.dtype != torch.bool:
+        raise ValueError(f"model: masks have type {batch.masks.dtype}; expected bool, True = target: masks > 0.")
     if batch.masks is not None and batch.masks.shape != (len(ids), *images.shape[2:]):
         raise ValueError(
             f"model: masks have shape {tuple(batch.masks.shape)}; expected {(len(ids), *images.shape[2:])}: one for "
@@ -59,7 +67,7 @@ def _check_values(batch: Batch, vocabulary_size: int) -> None:
         [
             ids.min(),
             ids.max(),
-            (batch.word_index < 0).all(dim=1).sum(),
+            (~batch.word_mask | (batch.word_index < 0)).all(dim=1).sum(),
             index[0],
             index[-1],
             index.diff(prepend=index[:1]).min(),

@@ -178,7 +178,11 @@ def _fusion_list(value: Any, before: list[PartSpec | None]) -> list[PartSpec | N
     if value is None or value == "none":
         return [None] * 4
     if isinstance(value, (list, tuple)):
-        return [_part(new, old) for new, old in zip(value, before)] if len(value) == 4 else list(value)
+        if len(value) != 4:
+            raise ValueError(f"fusion has {len(value)} entries; expected four, one for each image stage.")
+        return [_part(new, old) for new, old in zip(value, before)]
+    if not isinstance(value, (str, Mapping)):
+        raise ValueError(f"fusion is {value!r}; expected the name of a block, its options, or a list of four.")
     names = {old["name"] for old in before if old}
     name = value if isinstance(value, str) else value.get("name", next(iter(names), None))
     if names == {name}:

@@ -75,6 +75,9 @@ def foreign_scripts(page: Path) -> list[str]:
         address = tag.get("src") or (tag.get("href") if "stylesheet" in (tag.get("rel") or []) else None)
         if urlsplit(address or "").netloc:
             found.append(f"{address} is loaded from outside")
+    inline = [tag.get_text().strip() for tag in soup(page).find_all("script", src=False)]
+    constants = [text for text in inline if text.startswith(("const ", "let "))]  # a browser refuses the second
+    found += [f"a script stands twice: {text[:60]}" for text in set(constants) if constants.count(text) > 1]
     return found
 
 

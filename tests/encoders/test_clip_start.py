@@ -59,7 +59,9 @@ def test_without_a_network_the_message_says_which_file_goes_where(tmp_path, monk
 
     monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", offline)
     monkeypatch.setattr(open_clip.factory, "CLIP", lambda **options: torch.nn.Identity())  # 100 M weights for nothing
-    with pytest.raises(FileNotFoundError, match=r"CLIP RN50:.*hf download timm/resnet50_clip\.openai.*start of both"):
+    with pytest.raises(
+        FileNotFoundError, match=r"CLIP RN50:.*hf download timm/resnet50_clip\.openai.*options of both towers"
+    ):
         clip_weights("RN50", "openai")
 
 

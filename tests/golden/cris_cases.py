@@ -114,7 +114,7 @@ def decoder(case: Case) -> dict[str, Any]:
         config["d_model"], words.shape[-1], config["num_layers"], config["nhead"], config["dim_ffn"]
     )
     filled(module, case.official_weights(), cris.PIXEL_WORDS)
-    y, _ = module(feature_map, words, ~tensor(case, "pad_mask"))
+    y, _ = module(feature_map, words, ~tensor(case, "pad_mask").bool())
     return {
         "y": y.flatten(2),
         "pos2d": sine_grid(tuple(feature_map.shape[-2:]), config["d_model"], feature_map)[:, None],

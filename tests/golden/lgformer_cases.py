@@ -90,7 +90,9 @@ def query_generator(case: Case) -> dict[str, Any]:
     generator = CentreGenerator(
         config["d_model"], [config["mask_dim"]] * 3, config["num_layers"], config["nhead"], config["dim_ffn"]
     )
-    generator.load_state_dict(translate(case.official_weights(), lgformer.GENERATOR))
+    weights = translate(case.official_weights(), lgformer.GENERATOR)
+    weights |= {name: weights[name][: len(w)] for name, w in generator.state_dict().items() if "level" in name}
+    generator.load_state_dict(weights)
     states = generator(torch.from_numpy(case.inputs["pooled_text"])[:, 0], memory)
     return {"states": states.transpose(0, 1)[:, :, None]}
 

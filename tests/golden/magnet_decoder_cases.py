@@ -43,7 +43,7 @@ def deformable_attention(case: Case) -> dict[str, Any]:
     layer = DeformableAttention(config["d_model"], config["n_levels"], config["n_heads"], config["n_points"])
     _load(layer, case, DEFORMABLE_ATTENTION)
     sizes = [tuple(size) for size in _tensor(case, "spatial_shapes").tolist()]
-    real = ~_tensor(case, "padding_mask")
+    real = ~_tensor(case, "padding_mask").bool()
     return {"y": layer(_tensor(case, "query"), _tensor(case, "reference_points"), _tensor(case, "value"), sizes, real)}
 
 

@@ -15,7 +15,7 @@ from ris_lib.heads import HEADS
 from ris_lib.models import create_model, list_models
 from ris_lib.objectives import OBJECTIVES
 from tests.tiny_batches import make_batch
-from tests.whole_models import longer, one_sentence_an_image, unlearned, with_another_word
+from tests.whole_models import longer, one_sentence_an_image, unlearned, with_another_word, wrong_gradients
 
 BATCH = make_batch()
 
@@ -86,10 +86,17 @@ def test_the_product_is_whole():
     assert sum(deaf(*parts) for parts in ALL) == 4
 
 
+@pytest.mark.slow  # all of them together
 @pytest.mark.parametrize(("fusion", "decoder", "head"), [parts for parts in ALL if not deaf(*parts)])
 def test_every_part_learns_in_every_combination(fusion, decoder, head):
     model = combine(fusion, decoder, head, objectives=OBJECTIVE)
     assert unlearned(model, BATCH) == []
+
+
+@pytest.mark.slow  # all of them together
+@pytest.mark.parametrize(("fusion", "decoder", "head"), [parts for parts in ALL[::7] if not deaf(*parts)])
+def test_gradients_are_what_a_small_step_shows(fusion, decoder, head):
+    assert wrong_gradients(combine(fusion, decoder, head, objectives=OBJECTIVE), BATCH) == []
 
 
 @pytest.mark.parametrize(("fusion", "decoder", "head"), [parts for parts in ALL if deaf(*parts)])
@@ -135,6 +142,7 @@ SPARSE = [
 ]
 
 
+@pytest.mark.slow  # all of them together
 @pytest.mark.parametrize(("fusion", "decoder", "head"), [parts for parts in SPARSE if not deaf(*parts)])
 def test_every_part_learns_from_the_mask_alone(fusion, decoder, head):
     """Fewer parts are read without objectives that read words; what nobody reads is not built.
@@ -232,6 +240,7 @@ TINY_TOWERS = {
 }
 
 
+@pytest.mark.slow  # all of them together
 @pytest.mark.parametrize("name", TINY_TOWERS)
 def test_other_settings(name):
     changes = dict(TINY_TOWERS[name])
@@ -240,6 +249,7 @@ def test_other_settings(name):
     assert unlearned(combine(**changes, objectives=OBJECTIVE), BATCH) == []
 
 
+@pytest.mark.slow  # all of them together
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_towers(name):
     model = combine(**OTHERS[name], merge=None, objectives=OBJECTIVE)

@@ -54,7 +54,9 @@ def test_fusion_by_name_by_options_by_list_or_none(config):
     with pytest.raises(ValueError, match="'lat'; did you mean 'late'"):
         config.override(fusion="lat")
     with pytest.raises(ValueError, match="fusion has 3 entries"):
-        config.override(fusion=[None] * 3)
+        config.override(fusion=["late"] * 3)
+    with pytest.raises(ValueError, match="fusion is 5; expected the name of a block"):
+        config.override(fusion=5)
     with pytest.raises(ValueError, match="names no part"):
         config.override(fusion="none").override(fusion=[None, None, None, {"layers": 1}])
 

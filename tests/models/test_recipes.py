@@ -16,7 +16,15 @@ from ris_lib.engine.counting import build_shapes
 from ris_lib.engine.optimizer import freeze, make_optimizer
 from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
 from tests.tiny_batches import make_batch
-from tests.whole_models import longer, one_sentence_an_image, sentence, sizes, unlearned, with_another_word
+from tests.whole_models import (
+    longer,
+    one_sentence_an_image,
+    sentence,
+    sizes,
+    unlearned,
+    with_another_word,
+    wrong_gradients,
+)
 
 TINY = list_models("*_tiny")
 LARGE = [name for name in list_models() if not name.endswith("_tiny")]
@@ -154,6 +162,23 @@ def test_bfloat16_autocast(trained):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
     change = (output.logits.float().sigmoid() - ask(model, BATCH).logits.sigmoid()).abs().mean()
     assert change < 0.03
+
+
+@pytest.mark.slow  # all of them together
+@pytest.mark.parametrize("name", TINY)
+def test_gradients_are_what_a_small_step_shows(name):
+    torch.manual_seed(0)
+    assert wrong_gradients(create_model(name), BATCH) == []
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_half_precision_weights(name):
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    with torch.inference_mode():
+        expected = model(BATCH).logits.sigmoid()
+        half = model.half()(replace(BATCH, images=BATCH.images.half())).logits
+    assert (half.float().sigmoid() - expected).abs().mean() < 0.01
 
 
 @pytest.mark.slow

@@ -130,3 +130,8 @@ def test_encoders_start_from_published_weights_and_the_rest_is_fresh(tmp_path):
 def test_without_named_encoders_there_is_nothing_to_start_from():
     with pytest.raises(ValueError, match="TinyImage and TinyText name no published weights to start from"):
         create_model("baseline_tiny", pretrained="encoders")
+
+
+def test_an_option_of_the_wrong_kind_names_its_part():
+    with pytest.raises(ValueError, match=r"decoder 'light' with .*'width': '64'"):
+        create_model("baseline_tiny", decoder={"name": "light", "width": "64"})

@@ -160,6 +160,16 @@ BAD = {
     "special only": (lambda b: spoil(b, word_index=b.word_index * 0 - 1), "special tokens only"),
     "large id": (lambda b: spoil(b, token_ids=b.token_ids + 5000), "token_ids reach from 5000"),
     "negative id": (lambda b: spoil(b, token_ids=b.token_ids - 1), "token_ids reach from -1"),
+    "words in the padding alone": (
+        lambda b: spoil(b, word_index=torch.where(b.word_mask, -1, 0)),
+        "special tokens only",
+    ),
+    "index of another type": (lambda b: spoil(b, image_index=b.image_index.float()), "float32; expected one entry"),
+    "masks of another type": (
+        lambda b: spoil(b, masks=b.masks.float()),
+        "masks have type torch.float32; expected bool",
+    ),
+    "nothing": (lambda b: spoil(b, images=b.images[:0]), "are empty; expected at least one sentence"),
     "index length": (lambda b: spoil(b, image_index=b.image_index[:2]), "image_index has shape"),
     "index order": (lambda b: spoil(b, image_index=torch.tensor([0, 1, 0])), r"image_index \[0, 1, 0\] must ascend"),
     "index range": (lambda b: spoil(b, image_index=torch.tensor([0, 1, 2])), "must ascend from 0 to 1"),

@@ -109,7 +109,9 @@ class WordTokenizer(Tokenizer):
         return {"kind": self.kind, "length": self.length, "vocabulary": list(self.vocabulary)}
 
     def _no_known_word(self, sentence: str, unknown: list[str]) -> str:
-        near = sorted({n for word in unknown[:5] for n in difflib.get_close_matches(word, self.vocabulary, n=2)})
+        near = sorted(
+            {n for word in unknown[:5] for n in difflib.get_close_matches(word, self.vocabulary, n=2, cutoff=0.75)}
+        )
         listed = f"unknown: {', '.join(unknown)}" if unknown else "it holds marks only"
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         known = ", ".join([word for word in self.vocabulary if _has_letter(word)][:12])

@@ -57,6 +57,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected a checkpoint of LAVT, CRIS, MagNet or LGFormer.")
+    if path.suffix == ".safetensors":
+        raise ValueError(
+            f"{path} is a safetensors file; expected the PyTorch checkpoint that the authors published. A model of "
+            "this library needs no conversion: its folder is used as it is."
+        )
     content = _load(path)
     entry = next(
         (name for name in _ENTRIES if isinstance(content, Mapping) and _is_state_dict(content.get(name))), None

@@ -194,6 +194,12 @@ def test_a_missing_file_is_answered_by_the_command(tmp_path, capsys):
     assert "no.pth does not exist; expected a checkpoint of LAVT, CRIS, MagNet or LGFormer" in capsys.readouterr().err
 
 
+def test_a_model_of_this_library_is_not_called_damaged(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"any")
+    with pytest.raises(ValueError, match=r"is a safetensors file; .* needs no conversion"):
+        read_checkpoint(tmp_path / "model.safetensors")
+
+
 def test_another_code_base_is_refused(tmp_path):
     torch.save({f"decode_head.conv{k}.weight": torch.zeros(1) for k in range(20)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"of no code base .* 20 weights \(decode_head.conv0.weight, .* and 8 more"):
