@@ -140,6 +140,7 @@ def test_after_the_bad_file_was_deleted_the_right_one_is_fetched(hub, model):
     assert same(model, create_model("magnet_base", pretrained="official:refcoco+"))
 
 
+@pytest.mark.slow  # the library tries again and again
 def test_without_a_network_the_message_says_what_to_do(hub, monkeypatch):
     entry = PUBLISHED["magnet_base"]["refcoco+"]
     hub.shutdown()
