@@ -88,6 +88,16 @@ def attend(
     return weights @ value, weights
 
 
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Cut the channels into heads: ``(B, n, C)`` -> ``(B, heads, n, C / heads)``.
+
+    Example:
+        >>> split_heads(torch.zeros(1, 5, 8), heads=2).shape
+        torch.Size([1, 2, 5, 4])
+    """
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
 class MultiHeadAttention(nn.Module):
     """Attention with learned projections: each query gathers from the keys what it asks for.
 
@@ -133,17 +143,13 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """See the class."""
         mixed, weights = attend(
-            self._split(self.query(queries)),
-            self._split(self.key(keys)),
-            self._split(self.value(keys if values is None else values)),
+            split_heads(self.query(queries), self.heads),
+            split_heads(self.key(keys), self.heads),
+            split_heads(self.value(keys if values is None else values), self.heads),
             mask=mask,
             explain=explain,
         )
         return self.out(mixed.transpose(1, 2).flatten(2)), None if weights is None else weights.mean(dim=1)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """``(B, n, C)`` -> ``(B, heads, n, C / heads)``."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class SelfAttentionLayer(nn.Module):

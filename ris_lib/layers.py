@@ -22,6 +22,24 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def masked_mean(values: Tensor, real: Tensor) -> Tensor:
+    """Mean of the real entries along the second dimension; the others may hold anything.
+
+    Args:
+        values: ``(n, k)`` or ``(n, k, C)``.
+        real: ``(n, k)`` bool, at least one True in each row.
+
+    Returns:
+        ``(n,)`` or ``(n, C)``.
+
+    Example:
+        >>> masked_mean(torch.tensor([[1.0, 3.0, torch.nan]]), torch.tensor([[True, True, False]]))
+        tensor([2.])
+    """
+    real = real[..., None] if values.dim() == 3 else real
+    return values.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1).to(values.dtype)
+
+
 def coordinates(size: tuple[int, int], like: Tensor) -> Tensor:
     """Where each cell of a map lies in the picture, independent of the map's resolution.
 

@@ -113,13 +113,19 @@ def wrong_gradients(model: nn.Module, batch: Batch) -> list[str]:
 
 def _slopes(losses, members, direction, size) -> dict[str, float]:
     """How fast each loss changes in a direction, from one step to either side."""
-    ends = []
-    for sign in (1, -2, 1):
+    start = [parameter.detach().clone() for parameter in members]
+
+    def at(step: float) -> dict[str, float]:
         with torch.no_grad():
-            for parameter, d in zip(members, direction):
-                parameter += sign * size * d
-        ends.append({name: float(value.detach()) for name, value in losses().items()} if sign != 1 or not ends else {})
-    return {name: (ends[0][name] - ends[1][name]) / (2 * size) for name in ends[0]}
+            for parameter, value, d in zip(members, start, direction):
+                parameter.copy_(value + step * d)
+        return {name: float(value.detach()) for name, value in losses().items()}
+
+    ahead, behind = at(size), at(-size)
+    with torch.no_grad():
+        for parameter, value in zip(members, start):
+            parameter.copy_(value)
+    return {name: (ahead[name] - behind[name]) / (2 * size) for name in ahead}
 
 
 def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:

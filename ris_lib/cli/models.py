@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ris_lib.cli.output import JsonFile, check_json, make_table, report
 from ris_lib.engine.counting import build_shapes, count_parameters
 from ris_lib.models import ReferringSegmenter, list_models
-from ris_lib.models.registry import _RECIPES
+from ris_lib.models.registry import RECIPES
 
 
 def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
@@ -92,7 +92,7 @@ def origin(name: str) -> dict[str, str]:
         >>> origin("lavt_base")["origin"][:31]
         'Published: Swin-B and BERT-base'
     """
-    function = _RECIPES[name]
+    function = RECIPES[name]
     paragraphs = (inspect.getdoc(sys.modules[function.__module__]) or "").split("\n\n")
     told = next((text for text in paragraphs if "ours" in text.lower() or "our decision" in text), "")
     first = (inspect.getdoc(function) or "").split("\n\n")[0]

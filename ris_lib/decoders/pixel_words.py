@@ -15,57 +15,11 @@ the dropout on attention weights (training only), because attention runs through
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import MultiHeadAttention
 from ris_lib.contract import check_word_mask
-
-
-def sine_positions(length: int, dim: int, like: Tensor) -> Tensor:
-    """Fixed positions in a row (Vaswani et al. 2017, section 3.5): sine and cosine of one frequency side by side.
-
-    Args:
-        length: Number of places, counted from 0.
-        dim: Channels, even.
-        like: A tensor whose device and dtype the result takes.
-
-    Returns:
-        ``(length, dim)``: channel 2i is sin(place / 10000^(2i / dim)), channel 2i + 1 the cosine.
-
-    Example:
-        >>> sine_positions(2, 2, torch.zeros(1))
-        tensor([[0.0000, 1.0000],
-                [0.8415, 0.5403]])
-    """
-    # low precision would merge neighbouring places before the sine is taken
-    exact = {"dtype": torch.promote_types(like.dtype, torch.float32), "device": like.device}
-    frequencies = torch.exp(torch.arange(0, dim, 2, **exact) * (-math.log(10000.0) / dim))
-    angles = torch.arange(length, **exact)[:, None] * frequencies
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(like.dtype)
-
-
-def sine_grid(size: tuple[int, int], dim: int, like: Tensor) -> Tensor:
-    """Fixed positions on a map: the first half of the channels says the column, the second half the row.
-
-    Args:
-        size: ``(h, w)`` of the map.
-        dim: Channels, a multiple of 4.
-        like: A tensor whose device and dtype the result takes.
-
-    Returns:
-        ``(h * w, dim)``, row by row.
-
-    Example:
-        >>> sine_grid((1, 2), 4, torch.zeros(1))[1]
-        tensor([0.8415, 0.5403, 0.0000, 1.0000])
-    """
-    height, width = size
-    columns = sine_positions(width, dim // 2, like).expand(height, -1, -1)
-    rows = sine_positions(height, dim // 2, like)[:, None].expand(-1, width, -1)
-    return torch.cat([columns, rows], dim=-1).flatten(0, 1)
+from ris_lib.positions import sine_1d, sine_2d
 
 
 class PixelWordLayer(nn.Module):
@@ -150,6 +104,7 @@ class PixelWordDecoder(nn.Module):
             another shape or hides every token.
 
     Example:
+        >>> import torch
         >>> decoder = PixelWordDecoder(8, 6, layers=1, heads=2, feed_forward=16)
         >>> mask = torch.tensor([[True, True, False]])
         >>> x, attention = decoder(torch.zeros(1, 8, 2, 3), torch.zeros(1, 3, 6), mask, explain=True)
@@ -184,7 +139,10 @@ class PixelWordDecoder(nn.Module):
         check_word_mask(word_mask, words.shape[:2], "PixelWordDecoder")
         size = (feature_map.shape[2], feature_map.shape[3])
         pixels, weights = feature_map.flatten(2).transpose(1, 2), None
-        positions = sine_grid(size, pixels.shape[-1], pixels), sine_positions(words.shape[1], words.shape[-1], words)
+        positions = (
+            sine_2d(size, pixels.shape[-1], pixels, normalised=False, column_first=True),
+            sine_1d(words.shape[1], words.shape[-1], words),
+        )
         for k, layer in enumerate(self.layers):
             last = k == len(self.layers) - 1
             pixels, weights = layer(pixels, words, word_mask, *positions, explain=explain and last)

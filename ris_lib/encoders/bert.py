@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ris_lib.attention import additive_mask
 from ris_lib.contract import check_word_mask
 from ris_lib.encoders.starting_weights import check_fit, check_settings, read_pretrained
+from ris_lib.layers import masked_mean
 
 
 class BertText(nn.Module):
@@ -164,8 +165,7 @@ class BertText(nn.Module):
         Returns:
             ``(S, D)``.
         """
-        content = (word_index >= 0).to(words.dtype)[..., None]
-        return (words * content).sum(dim=1) / content.sum(dim=1)
+        return masked_mean(words, word_index >= 0)
 
     def load_start(self) -> None:
         """Read the published weights that ``start`` names.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
+from ris_lib.layers import masked_mean
 
 
 class TinyText(nn.Module):
@@ -127,5 +128,4 @@ class TinyText(nn.Module):
         Returns:
             ``(S, D)``.
         """
-        content = (word_index >= 0).to(words.dtype)[..., None]
-        return (words * content).sum(dim=1) / content.sum(dim=1)
+        return masked_mean(words, word_index >= 0)

@@ -23,9 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
+from ris_lib.contract import ALL_READ, FusionOutput, Reads
 from ris_lib.fusion.cam_words import FORMS, PixelsToWords
-from ris_lib.fusion.pwam import ResidualGate, WordsToPixels, check_fusion_input
+from ris_lib.fusion.inputs import check_fusion_input
+from ris_lib.fusion.pwam import ResidualGate, WordsToPixels
 from ris_lib.layers import resize_map
 
 
@@ -157,8 +158,7 @@ class CAM(nn.Module):
         ``explain`` gives ``word_pixel_attention (S, L, h, w)`` of the full-resolution branch and, where there is a
         language side, ``pixel_word_attention (S, L, h, w)``.
         """
-        check_fusion_input("CAM", pixels, size, words, self.dims)
-        check_word_mask(word_mask, words.shape[:2], "CAM")
+        check_fusion_input("CAM", pixels, size, words, word_mask, self.dims)
         residual, weights = self.residual(pixels, words, word_mask, explain)
         explanation = {"word_pixel_attention": weights}
         fused, pyramid, changed_words = pixels, pixels, words

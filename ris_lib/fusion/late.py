@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
-from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
-from ris_lib.layers import coordinates
+from ris_lib.contract import ALL_READ, FusionOutput, Reads
+from ris_lib.fusion.inputs import check_fusion_input
+from ris_lib.layers import coordinates, masked_mean
 
 
 class LateFusion(nn.Module):
@@ -38,7 +39,7 @@ class LateFusion(nn.Module):
           words unchanged
 
     Raises:
-        ValueError: The word mask is not boolean, has another shape or hides a whole sentence.
+        ValueError: Shapes that do not fit; a word mask that is not boolean or hides a whole sentence.
 
     Example:
         >>> block = LateFusion(pixel_dim=8, word_dim=6, heads=2)
@@ -52,6 +53,7 @@ class LateFusion(nn.Module):
 
     def __init__(self, pixel_dim: int, word_dim: int, layers: int = 1, heads: int = 4, reads: Reads = ALL_READ):
         super().__init__()
+        self.dims = (pixel_dim, word_dim)
         self.position = nn.Linear(5, pixel_dim)
         self.sentence = nn.Sequential(nn.LayerNorm(word_dim), nn.Linear(word_dim, 2 * pixel_dim))
         self.layers = nn.ModuleList(SelfAttentionLayer(pixel_dim, heads) for _ in range(layers))
@@ -61,9 +63,8 @@ class LateFusion(nn.Module):
         self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor, explain: bool = False
     ) -> FusionOutput:
         """See the class. There is no attention over words here, so ``explain`` has nothing to show."""
-        check_word_mask(word_mask, words.shape[:2], "LateFusion")
-        real = word_mask.to(words.dtype)[..., None]
-        sentence = (words * real).sum(dim=1) / real.sum(dim=1)
+        check_fusion_input("LateFusion", pixels, size, words, word_mask, self.dims)
+        sentence = masked_mean(words, word_mask)
         yx = coordinates(size, like=pixels)
         positions = self.position(torch.cat([yx, yx.square(), yx.prod(dim=1, keepdim=True)], dim=1))
         scale, shift = self.sentence(sentence)[:, None].chunk(2, dim=-1)

@@ -15,110 +15,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ris_lib.attention import attend
-from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
-from ris_lib.layers import at_least_float32
+from ris_lib.attention import attend, split_heads
+from ris_lib.contract import ALL_READ, FusionOutput, Reads
+from ris_lib.fusion.inputs import check_fusion_input
+from ris_lib.fusion.instance_norm import InstanceNorm
 
 #: The functions between the two matrices of a gate: LAVT's, and MagNet's for pixels.
 GATE_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """``(S, n, C)`` -> ``(S, heads, n, C / heads)``.
-
-    Example:
-        >>> import torch
-        >>> split_heads(torch.zeros(1, 5, 8), heads=2).shape
-        torch.Size([1, 2, 5, 4])
-    """
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def check_fusion_input(part: str, pixels: Tensor, size: tuple[int, int], words: Tensor, dims: tuple[int, int]) -> None:
-    """Refuse pixels and words that do not belong together.
-
-    Args:
-        part: Name of the block that asks, for the message.
-        pixels: Expected ``(S, N, C)``.
-        size: ``(height, width)`` with N = height * width.
-        words: Expected ``(S, L, D)``.
-        dims: ``(C, D)`` that the block was built for.
-
-    Raises:
-        ValueError: A shape that does not fit; it says what came and what was expected.
-
-    Example:
-        >>> import torch
-        >>> check_fusion_input("PWAM", torch.zeros(1, 4, 8), (2, 2), torch.zeros(1, 3, 6), (8, 6))
-    """
-    pixel_dim, word_dim = dims
-    if pixels.dim() != 3 or words.dim() != 3 or len(pixels) != len(words):
-        raise ValueError(
-            f"{part}: pixels {tuple(pixels.shape)} and words {tuple(words.shape)}; expected (S, N, {pixel_dim}) and "
-            f"(S, L, {word_dim}) for the same S sentences. Repeat an image for each of its sentences."
-        )
-    if pixels.shape[1] != size[0] * size[1] or pixels.shape[2] != pixel_dim:
-        raise ValueError(
-            f"{part}: pixels {tuple(pixels.shape)}; expected {size[0] * size[1]} positions for size={tuple(size)}, "
-            f"each with pixel_dim={pixel_dim} channels."
-        )
-    if words.shape[2] != word_dim:
-        raise ValueError(f"{part}: words {tuple(words.shape)}; expected word_dim={word_dim} channels.")
-
-
-def check_positions(part: str, x: Tensor, mend: str) -> None:
-    """Refuse a single position where values are normalised over positions: nothing would be left of it.
-
-    Args:
-        part: Name of the block that asks, for the message.
-        x: ``(S, n, C)``.
-        mend: What to do about it, for the message.
-
-    Raises:
-        ValueError: n is 1.
-
-    Example:
-        >>> import torch
-        >>> check_positions("PWAM", torch.zeros(1, 2, 8), "use a larger image")
-    """
-    if x.shape[1] < 2:
-        raise ValueError(
-            f"{part}: instance norm over a single position, shape {tuple(x.shape)}, leaves nothing of it; {mend}."
-        )
-
-
-class InstanceNorm(nn.Module):
-    """Each channel of each sample gets mean 0 and variance 1 over its positions; nothing is learned.
-
-    Unlike ``torch.nn.InstanceNorm1d`` it takes positions before channels, and computes in float32 at least.
-
-    Args:
-        part: Name of the block, for the message.
-        mend: What to do about a single position, for the message.
-        eps: Added to the variance.
-
-    Shape:
-        ``(S, n, C)`` -> ``(S, n, C)``.
-
-    Raises:
-        ValueError: A single position: its value is its mean, and nothing would be left of it.
-
-    Example:
-        >>> import torch
-        >>> InstanceNorm("PWAM", "use a larger image")(torch.tensor([[[1.0], [3.0]]])).flatten().round().tolist()
-        [-1.0, 1.0]
-    """
-
-    def __init__(self, part: str, mend: str, eps: float = 1e-5):
-        super().__init__()
-        self.part, self.mend, self.eps = part, mend, eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        check_positions(self.part, x, self.mend)
-        wide = at_least_float32(x)
-        centred = wide - wide.mean(dim=1, keepdim=True)  # two plain means: several times as fast as torch.var_mean
-        return (centred * (centred.square().mean(dim=1, keepdim=True) + self.eps).rsqrt()).to(x.dtype)
 
 
 class ResidualGate(nn.Module):
@@ -299,8 +202,7 @@ class PWAM(nn.Module):
         self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor, explain: bool = False
     ) -> FusionOutput:
         """See the class. ``explain`` gives ``word_pixel_attention (S, L, h, w)``."""
-        check_fusion_input("PWAM", pixels, size, words, self.dims)
-        check_word_mask(word_mask, words.shape[:2], "PWAM")
+        check_fusion_input("PWAM", pixels, size, words, word_mask, self.dims)
         residual, weights = self.residual(pixels, words, word_mask, explain)
         return FusionOutput(
             pixels=pixels if self.gate is None else pixels + self.gate(residual),

@@ -19,39 +19,13 @@ to the ungated residuals, is our decision for AlignFormer: it follows the releas
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ris_lib.attention import additive_mask
-from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
+from ris_lib.attention import additive_mask, split_heads
+from ris_lib.contract import ALL_READ, FusionOutput, Reads
+from ris_lib.fusion.inputs import check_fusion_input
+from ris_lib.fusion.instance_norm import InstanceNorm
 from ris_lib.layers import at_least_float32
-
-
-def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """Normalise every channel over the positions of one sample, without learned scale and shift.
-
-    Args:
-        x: ``(S, N, C)``.
-        eps: Added to the variance.
-
-    Returns:
-        ``(S, N, C)``: per sample and channel mean 0 and variance 1 over N, in training and in evaluation alike.
-        Computed in float32 at least.
-
-    Raises:
-        ValueError: There is one position only, which would become 0 whatever it was.
-
-    Example:
-        >>> instance_norm(torch.tensor([[[1.0], [3.0]]])).flatten().round(decimals=3).tolist()
-        [-1.0, 1.0]
-    """
-    if x.shape[1] < 2:
-        raise ValueError(
-            "VLBA: a map of one position cannot be normalised over its positions; the coarsest map needs at least two "
-            "(64 input pixels at stride 32)."
-        )
-    wide = at_least_float32(x)
-    return F.instance_norm(wide.transpose(1, 2), eps=eps).transpose(1, 2).to(x.dtype)
 
 
 class TwoWayAttention(nn.Module):
@@ -89,6 +63,7 @@ class TwoWayAttention(nn.Module):
         if heads < 1 or pixel_dim % heads or word_dim % heads:
             raise ValueError(f"VLBA: heads={heads} must divide pixel_dim={pixel_dim} and word_dim={word_dim}.")
         self.heads = heads
+        self.norm = InstanceNorm("VLBA", "the coarsest map needs at least two (64 input pixels at stride 32)")
         self.scale = pixel_dim**-0.5
         # Biases that an instance norm takes away again are not built; nor is that of the keys where it moves all words'
         # scores of a pixel alike, and nobody compares pixels.
@@ -104,8 +79,8 @@ class TwoWayAttention(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
         """See the class."""
         padding = ~word_mask[..., None]
-        query = self._split(instance_norm(self.query(pixels)))
-        key = self._split(self.key(words).masked_fill(padding, 0))
+        query = split_heads(at_least_float32(self.norm(self.query(pixels))), self.heads)
+        key = split_heads(at_least_float32(self.key(words).masked_fill(padding, 0)), self.heads)
         with torch.autocast(pixels.device.type, enabled=False):
             affinity = (query * self.scale) @ key.transpose(-2, -1)
             affinity = affinity + additive_mask(word_mask, affinity.dtype)[:, None, None]
@@ -114,11 +89,11 @@ class TwoWayAttention(nn.Module):
         if self.word_value is not None:
             by_word = affinity.softmax(dim=-1)
             value = self.word_value(words).masked_fill(padding, 0)
-            for_pixels = instance_norm(self.pixel_out(self._mix(by_word, value, like=pixels)))
+            for_pixels = self.norm(self.pixel_out(self._mix(by_word, value, like=pixels)))
             weights["word_pixel_attention"] = by_word.mean(dim=1)
         if self.pixel_value is not None:
             by_pixel = affinity.softmax(dim=-2)
-            value = instance_norm(self.pixel_value(pixels))
+            value = self.norm(self.pixel_value(pixels))
             mixed = self._mix(by_pixel.transpose(-2, -1), value, like=words)
             for_words = self.word_out(mixed.masked_fill(padding, 0))
             weights["pixel_word_attention"] = by_pixel.mean(dim=1)
@@ -127,12 +102,8 @@ class TwoWayAttention(nn.Module):
     def _mix(self, weights: Tensor, value: Tensor, like: Tensor) -> Tensor:
         """Weights ``(S, heads, a, b)`` times value ``(S, b, C)`` -> ``(S, a, C)``, summed in float32."""
         with torch.autocast(value.device.type, enabled=False):
-            mixed = weights @ self._split(value)
+            mixed = weights @ split_heads(at_least_float32(value), self.heads)
         return mixed.transpose(1, 2).flatten(2).to(like.dtype)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """``(S, n, C)`` -> ``(S, heads, n, C / heads)``, in float32 at least."""
-        return at_least_float32(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Lane(nn.Module):
@@ -219,7 +190,7 @@ class VLBA(nn.Module):
         self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor, explain: bool = False
     ) -> FusionOutput:
         """See the class."""
-        self._check(pixels, size, words, word_mask)
+        check_fusion_input("VLBA", pixels, size, words, word_mask, (self.pixel_dim, self.word_dim))
         for_pixels, for_words, weights = self.attention(pixels, words, word_mask)
         fused = FusionOutput(pixels=pixels, words=words, pyramid=pixels, decoder_words=words)
         if self.pixel_lane is not None:
@@ -235,16 +206,3 @@ class VLBA(nn.Module):
         if explain:
             fused.explanation = {n: w.transpose(1, 2).unflatten(2, tuple(size)) for n, w in weights.items()}
         return fused
-
-    def _check(self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor) -> None:
-        if pixels.shape[-1] != self.pixel_dim or words.shape[-1] != self.word_dim:
-            raise ValueError(
-                f"VLBA: pixels {tuple(pixels.shape)} and words {tuple(words.shape)}; expected {self.pixel_dim} and "
-                f"{self.word_dim} channels, the last axis."
-            )
-        if pixels.shape[1] != size[0] * size[1] or len(pixels) != len(words):
-            raise ValueError(
-                f"VLBA: pixels {tuple(pixels.shape)}, words {tuple(words.shape)}, size {tuple(size)}; expected one row "
-                "of words for each sample, and height * width positions."
-            )
-        check_word_mask(word_mask, words.shape[:2], "VLBA")

@@ -17,8 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ris_lib.attention import attend
-from ris_lib.contract import ALL_READ, FusionOutput, Reads, check_word_mask
+from ris_lib.attention import attend, split_heads
+from ris_lib.contract import ALL_READ, FusionOutput, Reads
+from ris_lib.fusion.inputs import check_fusion_input
 from ris_lib.layers import at_least_float32
 
 
@@ -34,20 +35,6 @@ def head_count(width: int, head_dim: int) -> int:
         [8, 3, 2, 1]
     """
     return max(heads for heads in range(1, max(1, width // head_dim) + 1) if width % heads == 0)
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """``(S, n, C)`` -> ``(S, heads, n, C / heads)``.
-
-    Args:
-        x: Features.
-        heads: Must divide C.
-
-    Example:
-        >>> split_heads(torch.zeros(1, 5, 8), 2).shape
-        torch.Size([1, 2, 5, 4])
-    """
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 class GatedUpdate(nn.Module):
@@ -168,7 +155,7 @@ class WPA(nn.Module):
         self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor, explain: bool = False
     ) -> FusionOutput:
         """See the class."""
-        self._check(pixels, size, words, word_mask)
+        check_fusion_input("WPA", pixels, size, words, word_mask, (self.pixel_dim, self.word_dim))
         pixel_keys = split_heads(self.pixel_norm(self.pixel_key(pixels)), self.heads)
         word_keys = split_heads(self.word_norm(self.word_key(words)), self.heads)
         new_pixels, new_words, explanation = pixels, words, {}
@@ -183,16 +170,3 @@ class WPA(nn.Module):
             if weights is not None:
                 explanation["pixel_word_attention"] = weights.unflatten(2, size)
         return FusionOutput(new_pixels, new_words, new_pixels, new_words, explanation)
-
-    def _check(self, pixels: Tensor, size: tuple[int, int], words: Tensor, word_mask: Tensor) -> None:
-        check_word_mask(word_mask, words.shape[:2], "WPA")
-        if pixels.shape[2:] != (self.pixel_dim,) or words.shape[2:] != (self.word_dim,):
-            raise ValueError(
-                f"WPA: pixels have shape {tuple(pixels.shape)} and words {tuple(words.shape)}; expected "
-                f"(S, N, {self.pixel_dim}) and (S, L, {self.word_dim}). Build the block with these channels."
-            )
-        if pixels.shape[:2] != (len(words), size[0] * size[1]):
-            raise ValueError(
-                f"WPA: pixels have shape {tuple(pixels.shape)}; expected {len(words)} maps, one for each sentence, of "
-                f"{size[0]} x {size[1]} = {size[0] * size[1]} pixels."
-            )

@@ -22,28 +22,10 @@ from torch import Tensor, nn
 
 from ris_lib.contract import Encoded, MaskOutput, PixelFeatures, check_word_mask
 from ris_lib.heads.centre_generator import CentreGenerator
-from ris_lib.layers import at_least_float32
+from ris_lib.layers import at_least_float32, masked_mean
 
 GROUPINGS = ("dot", "cosine", "hard")
 TOKENS = ("all", "content")
-
-
-def mean_words(words: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the counted tokens of each sentence.
-
-    Args:
-        words: ``(S, L, D)``.
-        counted: ``(S, L)`` bool, at least one True in each row.
-
-    Returns:
-        ``(S, D)``.
-
-    Example:
-        >>> mean_words(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])).item()
-        2.0
-    """
-    kept = words.masked_fill(~counted[..., None], 0)
-    return kept.sum(dim=1) / counted.sum(dim=1, keepdim=True).to(words.dtype)
 
 
 class CentreEmbedding(nn.Module):
@@ -148,7 +130,7 @@ class CentreEmbedding(nn.Module):
     def forward(self, features: PixelFeatures, encoded: Encoded, explain: bool = False) -> MaskOutput:
         """See the class. ``explain`` adds ``centre_states (S, layers + 1, channels)``, the centres of all states."""
         self._check(features, encoded)
-        state = self.start(mean_words(encoded.words, self._counted(encoded)))
+        state = self.start(masked_mean(encoded.words, self._counted(encoded)))
         states = state[:, None] if self.generator is None else self.generator(state, features.memory)
         read = self.read_out(states)
         centres = read[..., : self.channels]

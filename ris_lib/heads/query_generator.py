@@ -145,20 +145,6 @@ class QueryGenerator(nn.Module):
         places = coordinates(context.shape[-2:], like=context).T.unflatten(1, context.shape[-2:])
         located = torch.cat([context, places.expand(len(context), -1, -1, -1)], dim=1)
         where = at_least_float32(self.look(self.body(located))).flatten(2).softmax(dim=-1)
-        seen = where @ standardise(at_least_float32(located.flatten(2))).transpose(1, 2)
+        standing_out = F.layer_norm(at_least_float32(located.flatten(2)), [located[0, 0].numel()])
+        seen = where @ standing_out.transpose(1, 2)
         return seen.to(context.dtype)
-
-
-def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """Mean 0 and variance 1 along the last axis; a row without variance becomes zeros.
-
-    Args:
-        x: Any shape, float.
-        eps: Added to the variance.
-
-    Example:
-        >>> standardise(torch.tensor([1.0, 3.0]), eps=0.0)
-        tensor([-1.,  1.])
-    """
-    centred = x - x.mean(dim=-1, keepdim=True)
-    return centred * (centred.square().mean(dim=-1, keepdim=True) + eps).rsqrt()

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ris_lib.contract import Encoded, MaskOutput, PixelFeatures, check_word_mask
 from ris_lib.heads.mask_generator import MaskGenerator
 from ris_lib.heads.mixing import mix_logits, mix_probabilities
-from ris_lib.layers import ConvNormAct, at_least_float32
+from ris_lib.layers import ConvNormAct, at_least_float32, masked_mean
 
 #: How proposals become a mask.
 VARIANTS = ("mixture", "linear", "projected")
@@ -78,9 +78,7 @@ class SentenceWeights(nn.Module):
                 "SentenceMaskAlignment: a sentence has no content word (its word_index is -1 everywhere), so nothing "
                 "can be weighed; every sentence needs at least one word."
             )
-        content = content.to(words.dtype)[..., None]
-        mean = (words * content).sum(dim=1) / content.sum(dim=1)
-        proposals, sentence = self.proposal(proposals), self.sentence(mean)
+        proposals, sentence = self.proposal(proposals), self.sentence(masked_mean(words, content))
         with torch.autocast(words.device.type, enabled=False):
             proposals, sentence = (F.normalize(at_least_float32(x), dim=-1) for x in (proposals, sentence))
             cosine = torch.einsum("snc,sc->sn", proposals, sentence)

@@ -17,7 +17,8 @@ from ris_lib.models.segmenter import ReferringSegmenter
 #: What ``create_model`` takes as ``pretrained`` for published encoders in an otherwise fresh model.
 ENCODERS = "encoders"
 
-_RECIPES: dict[str, Callable[[], ModelConfig]] = {}
+#: The functions by name; a recipe enters itself with ``register``.
+RECIPES: dict[str, Callable[[], ModelConfig]] = {}
 
 
 def register(function: Callable[[], ModelConfig]) -> Callable[[], ModelConfig]:
@@ -29,9 +30,9 @@ def register(function: Callable[[], ModelConfig]) -> Callable[[], ModelConfig]:
     Raises:
         ValueError: There is a recipe of that name already.
     """
-    if function.__name__ in _RECIPES:
+    if function.__name__ in RECIPES:
         raise ValueError(f"there is a recipe {function.__name__!r} already; choose another name for the function.")
-    _RECIPES[function.__name__] = function
+    RECIPES[function.__name__] = function
     return function
 
 
@@ -45,7 +46,7 @@ def list_models(pattern: str | None = None) -> list[str]:
         >>> list_models("baseline*")
         ['baseline_tiny']
     """
-    return sorted(_RECIPES) if pattern is None else sorted(fnmatch.filter(_RECIPES, pattern))
+    return sorted(RECIPES) if pattern is None else sorted(fnmatch.filter(RECIPES, pattern))
 
 
 def recipe(name: str) -> ModelConfig:
@@ -54,9 +55,9 @@ def recipe(name: str) -> ModelConfig:
     Raises:
         ValueError: There is no recipe of that name; the nearest names are listed.
     """
-    if name not in _RECIPES:
-        raise unknown("model", name, _RECIPES)
-    return _RECIPES[name]()
+    if name not in RECIPES:
+        raise unknown("model", name, RECIPES)
+    return RECIPES[name]()
 
 
 def create_model(

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import Batch, Dims, Encoded, LossTerm, ModelState, check_word_mask
-from ris_lib.layers import at_least_float32
+from ris_lib.layers import at_least_float32, masked_mean
 from ris_lib.objectives.pixel_samples import sample_pixels, targets_on_grid
 
 #: Similarities held at once, in numbers: 32 MiB in float32.
@@ -50,25 +50,6 @@ def attraction(own: Tensor, others: Tensor) -> Tensor:
         tensor([0.6931])
     """
     return F.softplus(others - own)
-
-
-def masked_mean(values: Tensor, real: Tensor) -> Tensor:
-    """Mean of the real entries along the second dimension.
-
-    Args:
-        values: ``(n, k)`` or ``(n, k, C)``.
-        real: ``(n, k)`` bool, at least one True in each row.
-
-    Returns:
-        ``(n,)`` or ``(n, C)``.
-
-    Example:
-        >>> masked_mean(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[True, True, False]]))
-        tensor([2.])
-    """
-    weight = real.to(values.dtype)
-    weight = weight / weight.sum(dim=1, keepdim=True)
-    return torch.einsum("nk,nk...->n...", weight, values)
 
 
 def pixel_terms(

@@ -33,6 +33,7 @@ from ris_lib.attention import SelfAttentionLayer
 from ris_lib.contract import Batch, Dims, FeatureMap, LossTerm, ModelState, check_word_mask
 from ris_lib.layers import at_least_float32, coordinates
 from ris_lib.objectives.hidden_words import choose_hidden
+from ris_lib.positions import sine_1d
 
 #: How a target is told to the transformer, and in how many numbers.
 MASK_CODES = {"centre": 2, "box": 5, "none": 0}
@@ -67,26 +68,6 @@ def segment_code(masks: Tensor, kind: str) -> Tensor:
         extents.append((last - first + 1).clamp(min=0) / length)
     box = [*extents, area / (masks.shape[1] * masks.shape[2])] if kind == "box" else []
     return torch.stack([*centres, *box], dim=1)
-
-
-def word_positions(length: int, width: int, like: Tensor) -> Tensor:
-    """Sine and cosine positions of the words (Vaswani et al. 2017, section 3.5).
-
-    Args:
-        length: Number of tokens.
-        width: Channels.
-        like: A tensor whose device and dtype the result takes.
-
-    Returns:
-        ``(length, width)``, sines and cosines in turn.
-
-    Example:
-        >>> word_positions(1, 4, torch.zeros(1))
-        tensor([[0., 1., 0., 1.]])
-    """
-    channels = torch.arange(0, width, 2, device=like.device, dtype=torch.float32)
-    angles = torch.arange(length, device=like.device)[:, None] * torch.exp(channels * (-math.log(1e4) / width))
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
 
 
 class GroundingLayer(SelfAttentionLayer):
@@ -260,7 +241,7 @@ class MaskGrounding(nn.Module):
         check_word_mask(batch.word_mask, words.shape[:2], "MaskGrounding")
         count, length = words.shape[:2]
         words = self.words(words)
-        tokens = [words + word_positions(length, words.shape[2], like=self.kinds) + self.kinds[0]]
+        tokens = [words + sine_1d(length, words.shape[2], like=self.kinds) + self.kinds[0]]
         real = [batch.word_mask]
         if self.image:
             tokens.append(self._visual_tokens(encoded.pyramid[3], batch))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ris_lib.decoders.pixel_words import PixelWordDecoder, PixelWordLayer, sine_grid, sine_positions
+from ris_lib.decoders.pixel_words import PixelWordDecoder, PixelWordLayer
 
 MASK = torch.tensor([[True, True, False, False, False], [True] * 5])
 
@@ -17,20 +17,6 @@ def make(**options):
 def inputs():
     random = torch.Generator().manual_seed(1)
     return torch.randn(2, 8, 3, 4, generator=random), torch.randn(2, 5, 6, generator=random)
-
-
-def test_columns_before_rows_interleaved():
-    grid = sine_grid((2, 3), 8, torch.zeros(1)).view(2, 3, 8)
-    torch.testing.assert_close(grid[0, :, :4], grid[1, :, :4])
-    torch.testing.assert_close(grid[:, 0, 4:], grid[:, 2, 4:])
-    place = torch.tensor(2.0)
-    expected = torch.stack([place.sin(), place.cos(), (place / 100).sin(), (place / 100).cos()])
-    torch.testing.assert_close(grid[1, 2, :4], expected)
-
-
-def test_low_precision_positions_are_rounded_once():
-    exact = sine_positions(400, 8, torch.zeros(1))
-    torch.testing.assert_close(sine_positions(400, 8, torch.zeros(1, dtype=torch.bfloat16)), exact.bfloat16())
 
 
 def test_the_attentions_are_torchs():

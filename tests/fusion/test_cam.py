@@ -293,9 +293,9 @@ def test_half_precision(inputs, form, explain):
         (lambda p, w, m: (p, w, m.float()), "CAM: word_mask must be bool"),
         (lambda p, w, m: (p, w, m[:, :3]), "CAM: word_mask has shape"),
         (lambda p, w, m: (p, w, m & False), "CAM: a row of word_mask"),
-        (lambda p, w, m: (p[..., :12], w, m), "CAM: pixels .*pixel_dim=16"),
-        (lambda p, w, m: (p[:, :11], w, m), "CAM: pixels .*12 positions"),
-        (lambda p, w, m: (p, w[..., :5], m), "CAM: words .*word_dim=6"),
+        (lambda p, w, m: (p[..., :12], w, m), r"CAM: pixels .*expected \(S, N, 16\) and \(S, L, 6\)"),
+        (lambda p, w, m: (p[:, :11], w, m), "CAM: pixels .*3 x 4 = 12 pixels"),
+        (lambda p, w, m: (p, w[..., :5], m), r"CAM: pixels .*expected \(S, N, 16\) and \(S, L, 6\)"),
         (lambda p, w, m: (p[:1], w, m), "CAM: .*same S sentences"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ris_lib.contract import ALL_READ, Reads
-from ris_lib.fusion.vlba import VLBA, Lane, TwoWayAttention, instance_norm
+from ris_lib.fusion.vlba import VLBA, Lane, TwoWayAttention
 from ris_lib.models.official import lgformer, translate
 from tests.golden.case import read_case
 
@@ -52,12 +52,6 @@ def test_shapes(inputs):
     assert fused.explanation == {}
 
 
-def test_instance_norm_is_torch_s(inputs):
-    reference = nn.InstanceNorm1d(8)(inputs[0].transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(instance_norm(inputs[0]), reference)
-    assert instance_norm(inputs[0].bfloat16()).dtype == torch.bfloat16
-
-
 @pytest.mark.parametrize("heads", [1, 2])
 def test_the_attention_by_hand(inputs, heads):
     """Note 3.2: one affinity, scaled by 1 / sqrt(C) with several heads too, read by rows and by columns."""
@@ -66,16 +60,16 @@ def test_the_attention_by_hand(inputs, heads):
     attention = TwoWayAttention(8, 6, heads)
     for_pixels, for_words, weights = attention(pixels, words, mask)
     sentence, real = 1, 2
-    query = instance_norm(attention.query(pixels))[sentence]
+    query = attention.norm(attention.query(pixels))[sentence]
     key, value = attention.key(words)[sentence, :real], attention.word_value(words)[sentence, :real]
-    seen = instance_norm(attention.pixel_value(pixels))[sentence]
+    seen = attention.norm(attention.pixel_value(pixels))[sentence]
     gathered, found, rows = [], [], []
     for q, k, v, u in zip(*(x.chunk(heads, dim=1) for x in (query, key, value, seen))):
         affinity = q @ k.T / math.sqrt(8)
         rows.append(affinity.softmax(dim=1))
         gathered.append(rows[-1] @ v)
         found.append(affinity.softmax(dim=0).T @ u)
-    wanted = instance_norm(attention.pixel_out(torch.cat(gathered, dim=1))[None])[0]
+    wanted = attention.norm(attention.pixel_out(torch.cat(gathered, dim=1))[None])[0]
     torch.testing.assert_close(for_pixels[sentence], wanted)
     torch.testing.assert_close(for_words[sentence, :real], attention.word_out(torch.cat(found, dim=1)))
     torch.testing.assert_close(weights["word_pixel_attention"][sentence, :, :real], sum(rows) / heads)
@@ -285,18 +279,19 @@ def test_bad_word_masks_are_refused(inputs, bad):
 def test_a_map_of_one_position_is_refused(inputs):
     """Pitfall 4."""
     pixels, words, mask = inputs
-    with pytest.raises(ValueError, match="one position"):
+    with pytest.raises(ValueError, match=r"VLBA: instance norm over a single position.*at least two"):
         make()(pixels[:, :1], (1, 1), words, mask)
 
 
 def test_other_shapes_are_refused(inputs):
     pixels, words, mask = inputs
     for arguments in ((pixels[..., :7], SIZE, words), (pixels, SIZE, words[..., :5])):
-        with pytest.raises(ValueError, match="8 and 6 channels"):
+        with pytest.raises(ValueError, match=r"VLBA: .*expected \(S, N, 8\) and \(S, L, 6\)"):
             make()(*arguments, mask)
-    for arguments in ((pixels, (3, 3), words), (pixels[:1], SIZE, words)):
-        with pytest.raises(ValueError, match="height \\* width"):
-            make()(*arguments, mask)
+    with pytest.raises(ValueError, match=r"VLBA: .*3 x 3 = 9 pixels"):
+        make()(pixels, (3, 3), words, mask)
+    with pytest.raises(ValueError, match=r"VLBA: .*same S sentences"):
+        make()(pixels[:1], SIZE, words, mask)
 
 
 def test_bad_options_are_refused():

@@ -247,7 +247,7 @@ def test_wrong_shapes_are_refused(inputs):
         block(pixels[..., :7], SIZE, words, mask)
     with pytest.raises(ValueError, match=r"expected \(S, N, 8\) and \(S, L, 6\)"):
         block(pixels, SIZE, words[..., :5], mask)
-    with pytest.raises(ValueError, match="expected 2 maps"):
+    with pytest.raises(ValueError, match=r"WPA: .*same S sentences"):
         block(pixels[:1], SIZE, words, mask)
     with pytest.raises(ValueError, match="3 x 3 = 9 pixels"):
         block(pixels, (3, 3), words, mask)

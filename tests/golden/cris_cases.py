@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ris_lib.contract import Encoded, FeatureMap, PixelFeatures
 from ris_lib.data.batch import Batch
 from ris_lib.decoders.clip_neck import ClipNeck, FusionNeck, Upsampler, append_coordinates
-from ris_lib.decoders.pixel_words import PixelWordDecoder, sine_grid, sine_positions
+from ris_lib.decoders.pixel_words import PixelWordDecoder
 from ris_lib.encoders import StagedEncoder
 from ris_lib.encoders.clip_image import ClipImage, GridAttentionPool
 from ris_lib.encoders.clip_text import ClipText
@@ -19,6 +19,7 @@ from ris_lib.layers import ConvNormAct
 from ris_lib.models import recipe
 from ris_lib.models.official import cris, translate
 from ris_lib.objectives.segmentation import Segmentation, bce_term
+from ris_lib.positions import sine_1d, sine_2d
 from tests.golden.case import Case, adapter
 
 
@@ -115,10 +116,11 @@ def decoder(case: Case) -> dict[str, Any]:
     )
     filled(module, case.official_weights(), cris.PIXEL_WORDS)
     y, _ = module(feature_map, words, ~tensor(case, "pad_mask").bool())
+    plane = sine_2d(tuple(feature_map.shape[-2:]), config["d_model"], feature_map, normalised=False, column_first=True)
     return {
         "y": y.flatten(2),
-        "pos2d": sine_grid(tuple(feature_map.shape[-2:]), config["d_model"], feature_map)[:, None],
-        "pos1d": sine_positions(words.shape[1], words.shape[-1], words)[:, None],
+        "pos2d": plane[:, None],
+        "pos1d": sine_1d(words.shape[1], words.shape[-1], words)[:, None],
     }
 
 

@@ -15,9 +15,9 @@ from ris_lib.encoders.bert import BertText
 from ris_lib.encoders.staged import StagedEncoder
 from ris_lib.encoders.swin import SwinImage
 from ris_lib.fusion.vlba import VLBA
-from ris_lib.heads.centre_embedding import CentreEmbedding, mean_words
+from ris_lib.heads.centre_embedding import CentreEmbedding
 from ris_lib.heads.centre_generator import CentreGenerator
-from ris_lib.layers import resize_map
+from ris_lib.layers import masked_mean, resize_map
 from ris_lib.models.official import lgformer, translate, under
 from ris_lib.models.official.swin import PATCH_MERGING, SWIN_BLOCKS
 from ris_lib.objectives.segmentation import Segmentation
@@ -110,7 +110,7 @@ def decoder(case: Case) -> dict[str, Any]:
     encoded = Encoded(pyramid, words, words[:, 0], mask, index, torch.arange(len(words)))
     features = parts["decoder"](encoded)
     head = parts["head"]
-    pooled = head.start(mean_words(words, mask))
+    pooled = head.start(masked_mean(words, mask))
     return {
         "logits": stacked(head(features, encoded)),
         "pixel_embedding_b0": features.finest[:1],

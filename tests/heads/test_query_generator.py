@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ris_lib.heads.query_decoder import QueryDecoder
-from ris_lib.heads.query_generator import QueryAttention, QueryGenerator, standardise
+from ris_lib.heads.query_generator import QueryAttention, QueryGenerator
 from ris_lib.layers import coordinates
 
 WORDS = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
@@ -146,12 +146,6 @@ def test_bfloat16():
 def test_paper_size():
     """8.41 million parameters; the Vision-Language Transformer's form, tied to a grid of 26 x 26, would have 8.5."""
     assert sum(p.numel() for p in QueryGenerator(512, 512).parameters()) == 8_412_672
-
-
-def test_standardise():
-    x = torch.tensor([[1.0, 3.0, 1.0, 3.0], [7.0, 7.0, 7.0, 7.0]])
-    expected = torch.tensor([[-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(standardise(x), expected, atol=1e-5, rtol=0)
 
 
 def test_bad_input_is_refused():

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ris_lib.contract import Dims, Encoded, ModelState, PixelFeatures
+from ris_lib.layers import masked_mean
 from ris_lib.models import create_model
 from ris_lib.objectives import OBJECTIVES, cross_modal_alignment
-from ris_lib.objectives.cross_modal_alignment import CrossModalAlignment, attraction, masked_mean, pixel_terms
+from ris_lib.objectives.cross_modal_alignment import CrossModalAlignment, attraction, pixel_terms
 from tests.tiny_batches import make_batch
 
 DIMS = Dims(pyramid=(8, 8, 8, 8), finest=4, memory=(), context=None, word=6, sentence=6, vocabulary_size=12)

@@ -11,7 +11,8 @@ from ris_lib.encoders import StagedEncoder, TinyImage, TinyText
 from ris_lib.fusion import LateFusion
 from ris_lib.models import create_model
 from ris_lib.objectives import OBJECTIVES, mask_grounding
-from ris_lib.objectives.mask_grounding import GroundingLayer, MaskGrounding, segment_code, word_positions
+from ris_lib.objectives.mask_grounding import GroundingLayer, MaskGrounding, segment_code
+from ris_lib.positions import sine_1d
 from tests.tiny_batches import make_batch
 
 VOCABULARY = 12
@@ -228,7 +229,7 @@ def test_visual_tokens_know_their_places(encoder):
 
 def test_word_order_matters_to_the_transformer():
     """The text tower's own positions aside: sines tell the words apart, and equal no two places."""
-    positions = word_positions(22, 32, torch.zeros(1))
+    positions = sine_1d(22, 32, torch.zeros(1))
     distances = torch.cdist(positions, positions) + 9 * torch.eye(22)
     assert distances.min() > 0.5
     torch.testing.assert_close(positions[3, :2], torch.tensor([math.sin(3), math.cos(3)]))
