@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -62,6 +63,22 @@ def test_train_then_eval_with_the_numbers_as_json(run, tmp_path, capsys):
     assert "mIoU" in shown
     assert "protocol original, seed 0" in shown
     assert "95 % interval" in shown
+
+
+def test_eval_writes_what_each_sentence_scored(run, tmp_path):
+    file, numbers = tmp_path / "new" / "sentences.parquet", tmp_path / "out.json"
+    arguments = ["eval", "--run", str(run), "--limit", "3", "--sentences", str(file)]
+    assert main([*arguments, "--json", str(numbers)]) == 0
+    table, values = pq.read_table(file), json.loads(numbers.read_text())
+    names = ["image_id", "ref_id", "sentence_id", "sentence", "kind", "intersection", "union", "iou"]
+    assert table.column_names == names
+    assert table.schema.metadata[b"protocol"] == b"original"
+    assert len(table) == values["counts"]["sentences"]
+    assert np.mean(table["iou"].to_pylist()) == pytest.approx(values["miou"], abs=1e-12)
+    assert "sentences" not in values
+    assert main(arguments) == 0  # replaces it
+    assert pq.read_table(file).equals(table)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_eval_to_stdout_and_with_shuffled_sentences(run, capsys):
@@ -174,6 +191,8 @@ def test_the_flags_that_stay(capsys):
         ("eval --run RUN --protocol orig", "unknown protocol 'orig'; did you mean 'original'"),
         ("eval --run RUN --limit 0", "limit=0"),
         ("eval --run RUN --json .", "--json . is a folder"),
+        ("eval --run RUN --sentences .", "--sentences . is a folder; name a file"),
+        ("eval --run RUN --sentences BELOW", "is a file and no folder; choose another place"),
         ("eval --run RUN --threads 0", "--threads 0; expected at least 1"),
         ("predict --run RUN PHOTO --out OUT", "no sentence given"),
         ("predict --run RUN PHOTO left {} --out OUT", "is empty; say what to find"),

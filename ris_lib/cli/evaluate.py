@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.parquet as pq
 import tyro
 from rich.table import Table
 
-from ris_lib.cli.output import JsonFile, Threads, check_json, make_table, report, set_threads
+from ris_lib.cli.output import JsonFile, Threads, check_file, check_json, make_table, report, set_threads
 from ris_lib.cli.source import Device, ModelName, RunFolder, load_model
 from ris_lib.data import load_dataset
+from ris_lib.data.cache import atomic_write
 from ris_lib.engine import EvalResult
 from ris_lib.engine import evaluate as evaluate_model
 from ris_lib.metrics import TENTHS, get_protocol
@@ -35,11 +37,13 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = None,
     json: JsonFile = None,
+    sentences: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
     """Score a model: mIoU, oIoU, Prec@k with 95 % intervals.
 
     $ ris eval --run runs/a --data scenes --split val --json out.json
     $ ris eval --run runs/b --data refcoco+ --split-by unc --root DATA --split testA
+    $ ris eval --run runs/a --sentences sentences.parquet
 
     Args:
         run: Folder of a run.
@@ -58,8 +62,10 @@ def evaluate(
         device: Where to compute.
         threads: Threads.
         json: File.
+        sentences: Also write what each sentence scored, as Parquet.
     """
     check_json(json)
+    check_file("--sentences", sentences)
     set_threads(threads)
     get_protocol(protocol)
     segmenter = load_model(run, model)
@@ -75,6 +81,9 @@ def evaluate(
         device=device,
         workers=workers,
     )
+    if sentences is not None:
+        with atomic_write(sentences) as partial:
+            pq.write_table(result.sentences, partial, compression="zstd")
     values = result.to_json() | {"run": None if run is None else run.as_posix()}
     report(tables(result), values, json)
 

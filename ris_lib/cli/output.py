@@ -34,10 +34,25 @@ def check_json(file: str | None) -> None:
     Raises:
         ValueError: It is a folder, or in a place that cannot be written.
     """
-    if file is None or file == "-":
+    if file != "-":
+        check_file("--json", file, "name a file, or - for stdout")
+
+
+def check_file(flag: str, file: str | Path | None, advice: str = "name a file") -> None:
+    """Refuse a name at which no file can be written, before the work is done.
+
+    Args:
+        flag: By which it is named.
+        file: The name, or None.
+        advice: Said where it is a folder.
+
+    Raises:
+        ValueError: It is a folder, or in a place that cannot be written.
+    """
+    if file is None:
         return
     if Path(file).is_dir():
-        raise ValueError(f"--json {file} is a folder; name a file, or - for stdout.")
+        raise ValueError(f"{flag} {file} is a folder; {advice}.")
     check_place(file)
 
 

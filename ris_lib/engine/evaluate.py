@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -22,6 +23,22 @@ from ris_lib.engine.shuffle import shuffle_sentences as shuffled
 from ris_lib.engine.shuffle import with_index
 from ris_lib.metrics import Accumulator, Protocol, Scores, binarise, count_pixels, get_protocol
 from ris_lib.models import ReferringSegmenter
+
+#: The columns of ``EvalResult.sentences``. They say which sentence it was (``kind`` is empty where the data set knows
+#: none), the pixels of intersection and union on the protocol's grid, and their ratio, 0 where the union is empty.
+SENTENCES = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("ref_id", pa.int64()),
+        ("sentence_id", pa.int64()),
+        ("sentence", pa.string()),
+        ("kind", pa.string()),
+        ("intersection", pa.int64()),
+        ("union", pa.int64()),
+        ("iou", pa.float64()),
+    ]
+)
+_Row = tuple[int, int, int, str, str, int, int]  # all of these but the last
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,8 @@ class EvalResult:
         shuffle_sentences: Whether every sentence was given to another picture.
         device: Kind of device.
         seconds: Wall time.
+        sentences: What each sentence scored, a row each in the data set's order; columns as in ``SENTENCES``, the
+            protocol in the table's metadata. It is what ``ris_lib.metrics.gain_over_sentences`` compares.
     """
 
     scores: Scores
@@ -57,10 +76,11 @@ class EvalResult:
     shuffle_sentences: bool = False
     device: str = "cpu"
     seconds: float = 0.0
+    sentences: pa.Table = field(default_factory=SENTENCES.empty_table, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that JSON can hold: ``protocol``, ``split``, ``dataset``, ``seed``, ``miou``, ``oiou``,
-        ``prec``, ``intervals`` first, every fraction in [0, 1]; then the other fields.
+        ``prec``, ``intervals`` first, every fraction in [0, 1]; then the other fields, but for ``sentences``.
         """
         return {
             "protocol": self.scores.protocol,
@@ -142,10 +162,10 @@ def evaluate(
     _check(dataset)
     if shuffle_sentences:
         dataset = shuffled(dataset, seed)
-    state = PartialState()
+    state = PartialState(cpu=device.type == "cpu")
     share = Subset(dataset, range(state.process_index, len(dataset), state.num_processes))
     loader = DataLoader(share, images_per_batch, collate_fn=_Readable(model.collator(False)), num_workers=workers)
-    accumulator, unreadable = Accumulator(rules), 0
+    rows, unreadable = [], 0
     with (
         inference(model, device),
         tqdm(total=len(share), desc=f"{dataset.name} {dataset.split}", unit="image", disable=not progress) as bar,
@@ -153,24 +173,26 @@ def evaluate(
         for batch, asked, unread, count in loader:
             if batch is not None:
                 probabilities = model.upsample(model(batch.to(device)).logits, tuple(batch.images.shape[2:]))
-                _score_images(accumulator, probabilities, batch, asked)
+                rows += _score_images(rules, probabilities, batch, asked)
             for image_id, size, expression in unread:
                 nothing = torch.zeros(1, *(rules.grid or size), dtype=torch.bool)
-                _count(accumulator, nothing, image_id, size, [expression])
+                rows += _count(rules, nothing, image_id, size, [expression])
             unreadable += len(unread)
             bar.update(count)
     if state.num_processes > 1:
-        accumulator, unreadable = _merged(accumulator, unreadable)
+        rows, unreadable = gather_object(rows), sum(gather_object([unreadable]))  # the same in each process
     if unreadable:
         warnings.warn(
-            f"{unreadable} of {len(accumulator)} sentences have no word that the model knows; they count as IoU 0.",
+            f"{unreadable} of {len(rows)} sentences have no word that the model knows; they count as IoU 0.",
             UserWarning,
             stacklevel=2,
         )
-    kinds = any(kind for row in dataset.index.column("kinds") for kind in row)
+    image_ids, _, _, _, kinds, intersections, unions = zip(*rows)
+    accumulator = Accumulator(rules)
+    accumulator.update(intersections, unions, image_ids, {"kind": kinds})
     return EvalResult(
         scores=accumulator.result(intervals, seed),
-        groups=accumulator.groups("kind", intervals, seed) if kinds else {},
+        groups=accumulator.groups("kind", intervals, seed) if any(kinds) else {},
         model=model.config.recipe,
         dataset=dataset.name,
         split=dataset.split,
@@ -182,6 +204,7 @@ def evaluate(
         shuffle_sentences=shuffle_sentences,
         device=device.type,
         seconds=time.perf_counter() - started,
+        sentences=_table(rows, dataset, rules),
     )
 
 
@@ -218,34 +241,37 @@ def _check(dataset: ReferringDataset) -> None:
 
 
 def _score_images(
-    accumulator: Accumulator, probabilities: Tensor, batch: Batch, asked: list[tuple[Expression, ...]]
-) -> None:
-    """Add the sentences of a batch, picture by picture."""
-    rules = accumulator.protocol
+    rules: Protocol, probabilities: Tensor, batch: Batch, asked: list[tuple[Expression, ...]]
+) -> list[_Row]:
+    """What the sentences of a batch scored, picture by picture."""
+    rows = []
     for k, expressions in enumerate(asked):
         size = tuple(batch.original_size[k].tolist())
         maps = probabilities[(batch.image_index == k).to(probabilities.device)]
         grid = rules.grid or size
         maps = restore(maps, _from_grid(batch.to_network[k], size, grid), grid, rules.resample)
-        _count(accumulator, binarise(maps, rules).cpu(), int(batch.image_id[k]), size, expressions)
+        rows += _count(rules, binarise(maps, rules).cpu(), int(batch.image_id[k]), size, expressions)
+    return rows
 
 
 def _count(
-    accumulator: Accumulator,
+    rules: Protocol,
     masks: Tensor,
     image_id: int,
     size: tuple[int, int],
     expressions: Sequence[Expression],
-) -> None:
-    """Compare the masks of one picture's expressions, on the protocol's grid, and add the counts."""
+) -> list[_Row]:
+    """Compare the masks of one picture's expressions on the protocol's grid."""
     targets: dict[int, Tensor] = {}
     for expression in expressions:
         if expression.ref_id not in targets:
-            targets[expression.ref_id] = _target(expression, size, accumulator.protocol.grid)
+            targets[expression.ref_id] = _target(expression, size, rules.grid)
     target = torch.stack([targets[expression.ref_id] for expression in expressions])
     intersections, unions = count_pixels(masks, target)
-    kinds = [expression.kind for expression in expressions]
-    accumulator.update(intersections, unions, [image_id] * len(expressions), {"kind": kinds})
+    return [
+        (image_id, e.ref_id, e.sentence_id, e.sentence, e.kind, intersection, union)
+        for e, intersection, union in zip(expressions, intersections.tolist(), unions.tolist())
+    ]
 
 
 def _target(expression: Expression, size: tuple[int, int], grid: tuple[int, int] | None) -> Tensor:
@@ -265,10 +291,12 @@ def _from_grid(to_network: Tensor, size: tuple[int, int], grid: tuple[int, int])
     return torch.stack([to_network[:, 0] / scale, to_network[:, 1] - to_network[:, 0] * offset / scale], dim=1)
 
 
-def _merged(accumulator: Accumulator, unreadable: int) -> tuple[Accumulator, int]:
-    """What all processes counted, the same in each."""
-    whole, total = Accumulator(accumulator.protocol), 0
-    for state, count in gather_object([(accumulator.state(), unreadable)]):
-        whole.merge(Accumulator.from_state(state))
-        total += count
-    return whole, total
+def _table(rows: list[_Row], dataset: ReferringDataset, rules: Protocol) -> pa.Table:
+    """The rows in the data set's order, in whichever order batches and processes gave them."""
+    refs = zip(*(dataset.index.column(name) for name in ("image_id", "ref_id", "sentence_ids")))
+    asked = [(image_id, ref_id, number) for image_id, ref_id, numbers in refs for number in numbers]
+    place = {key: k for k, key in enumerate(asked)}
+    rows = sorted(rows, key=lambda row: place[row[:3]])
+    whole = [(*row, row[-2] / row[-1] if row[-1] else 0.0) for row in rows]
+    columns = dict(zip(SENTENCES.names, map(list, zip(*whole))))
+    return pa.Table.from_pydict(columns, schema=SENTENCES.with_metadata({"protocol": rules.name}))

@@ -15,19 +15,25 @@ An empty union counts 0 everywhere. Example:
     >>> accumulator.update([int(intersection)], [int(union)], image_ids=[1])
     >>> accumulator.result(intervals=False).miou
     0.5
+
+Whether one model is better than another is asked of paired differences: ``gain_over_seeds``, ``gain_over_sentences``.
 """
 
 from ris_lib.metrics.accumulator import TENTHS, Accumulator, Scores
+from ris_lib.metrics.paired import Gain, gain_over_seeds, gain_over_sentences
 from ris_lib.metrics.protocols import PROTOCOLS, Protocol, binarise, count_pixels, get_protocol, resize_maps
 
 __all__ = [
     "PROTOCOLS",
     "TENTHS",
     "Accumulator",
+    "Gain",
     "Protocol",
     "Scores",
     "binarise",
     "count_pixels",
+    "gain_over_seeds",
+    "gain_over_sentences",
     "get_protocol",
     "resize_maps",
 ]

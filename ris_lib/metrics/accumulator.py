@@ -222,8 +222,21 @@ class Accumulator:
         )
 
 
-def _bootstrap(table: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """Scores of samples of images drawn with replacement: (resamples, 7), mIoU, oIoU, five precisions."""
+def resampled(table: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """Sums over images that are drawn with replacement, as many as there are, many times.
+
+    Args:
+        table: ``(images, columns)`` float64, what is to be summed.
+        seed: Of the drawing; tables of as many images get the same draws.
+        resamples: How often all are drawn.
+
+    Returns:
+        ``(resamples, columns)`` float64.
+
+    Example:
+        >>> resampled(np.array([[1.0, 5.0], [1.0, 5.0]]), seed=0, resamples=2).tolist()
+        [[2.0, 10.0], [2.0, 10.0]]
+    """
     generator = np.random.default_rng(seed)
     count = len(table)
     step = max(1, _CHUNK // count)
@@ -233,7 +246,12 @@ def _bootstrap(table: np.ndarray, seed: int, resamples: int) -> np.ndarray:
         drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         sums.append(times.astype(np.float64) @ table)
-    total = np.concatenate(sums)
+    return np.concatenate(sums)
+
+
+def _bootstrap(table: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """Scores of samples of images drawn with replacement: (resamples, 7), mIoU, oIoU, five precisions."""
+    total = resampled(table, seed, resamples)
     sentences, counted, union = total[:, :1], total[:, 1:2], total[:, 2:3]
     overall = np.divide(counted, union, out=np.zeros_like(union), where=union > 0)
     return np.concatenate([total[:, 3:4] / sentences, overall, total[:, 4:] / sentences], axis=1)

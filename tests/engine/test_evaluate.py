@@ -1,14 +1,23 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pycocotools import mask as coco_mask
 
 from ris_lib.data import Index, load_dataset
 from ris_lib.engine import evaluate
+from ris_lib.engine.evaluate import SENTENCES
 from ris_lib.engine.shuffle import with_index
+from ris_lib.metrics import gain_over_sentences
 from ris_lib.models import create_model
+
+ROOT = Path(__file__).parents[2]
 
 
 def ious(dataset, prediction) -> list[float]:
@@ -32,6 +41,21 @@ def changed(dataset, **columns):
     rows = dataset.index.rows(np.arange(len(dataset.index)))
     rows[0] |= columns
     return with_index(dataset, Index.from_rows(rows))
+
+
+def varied():
+    """A model of input size 32 whose answers differ from sentence to sentence."""
+    torch.manual_seed(0)
+    model = create_model("baseline_tiny", preprocess={"size": [32, 32]})
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter)  # a fresh head says no everywhere
+    return model
+
+
+def partly_unreadable(dataset):
+    """The data set with a sentence of its first object that no vocabulary knows; its ids stay."""
+    first = dataset.index.row(0)
+    return changed(dataset, sentences=["xyzzy", *first["sentences"][1:]])
 
 
 def test_scores_by_hand(left_half, scenes):
@@ -90,10 +114,7 @@ def test_the_result_says_everything_that_the_numbers_depend_on(left_half, scenes
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_and_workers_do_not_change_the_scores(scenes, workers):
-    torch.manual_seed(0)
-    model = create_model("baseline_tiny", preprocess={"size": [32, 32]})
-    for parameter in model.head.parameters():
-        torch.nn.init.normal_(parameter)  # a fresh head says no everywhere
+    model = varied()
     one = evaluate(model, scenes, images_per_batch=1, progress=False)
     many = evaluate(model, scenes, images_per_batch=5, workers=workers, progress=False)
     assert one.scores.miou == pytest.approx(many.scores.miou, abs=1e-3)
@@ -166,6 +187,110 @@ def test_bad_input(left_half, scenes):
         evaluate(left_half, with_index(scenes, scenes.index.take([])), progress=False)
 
 
+def test_what_each_sentence_scored_by_hand(left_half, scenes):
+    result = evaluate(left_half, scenes, images_per_batch=3, progress=False)
+    rows = result.sentences.to_pylist()
+    asked = [(scenes[k].image_id, e) for k in range(len(scenes)) for e in scenes.expressions(k)]
+    expected = [(image, e.ref_id, e.sentence_id, e.sentence, e.kind) for image, e in asked]
+    assert [tuple(row.values())[:5] for row in rows] == expected
+    left = half(32, 32)
+    for row, (_, expression) in zip(rows, asked):
+        target = expression.mask()
+        assert (row["intersection"], row["union"]) == ((target & left).sum(), (target | left).sum())
+    assert [row["iou"] for row in rows] == pytest.approx(ious(scenes, left))
+    assert result.sentences.schema.equals(SENTENCES)
+    assert result.sentences.schema.metadata == {b"protocol": b"original"}
+    assert "sentences" not in result.to_json()
+    assert "pyarrow" not in repr(result)  # it would be pages long
+
+
+@pytest.mark.parametrize("protocol", ["original", "network_480", "cris_035"])
+def test_the_mean_of_the_sentences_is_the_score(scenes, protocol):
+    result = evaluate(varied(), scenes, protocol, intervals=False, progress=False)
+    table, scores = result.sentences, result.scores
+    assert table["iou"].to_numpy().mean() == pytest.approx(scores.miou, abs=1e-12)
+    assert table["intersection"].to_numpy().sum() / table["union"].to_numpy().sum() == scores.oiou
+    for kind, group in result.groups.items():
+        chosen = [row["iou"] for row in table.to_pylist() if row["kind"] == kind]
+        assert np.mean(chosen) == pytest.approx(group.miou, abs=1e-12)
+    assert 0 < scores.miou < 1
+
+
+def test_an_unreadable_sentence_keeps_its_place_among_the_sentences(left_half, scenes):
+    with pytest.warns(UserWarning, match="1 of .* sentences have no word"):
+        spoilt = evaluate(left_half, partly_unreadable(scenes), progress=False).sentences.to_pylist()
+    plain = evaluate(left_half, scenes, progress=False).sentences.to_pylist()
+    assert spoilt[1:] == plain[1:]
+    target = int(scenes.expressions(0)[0].mask().sum())
+    assert spoilt[0] == plain[0] | {"sentence": "xyzzy", "intersection": 0, "union": target, "iou": 0.0}
+
+
+def test_an_empty_union_scores_zero(left_half, scenes):
+    first = scenes.index.row(0)
+    nothing = coco_mask.encode(np.zeros((32, 32), np.uint8, order="F"))["counts"]
+    empty = changed(scenes, rle=nothing, sentences=["xyzzy"] * len(first["sentences"]))
+    with pytest.warns(UserWarning, match="no word that the model knows"):
+        row = evaluate(left_half, empty, progress=False).sentences.to_pylist()[0]
+    assert (row["intersection"], row["union"], row["iou"]) == (0, 0, 0.0)
+
+
+def test_sentences_that_share_their_ids_all_count(left_half, scenes):
+    """The numbers of sentences belong to the data set; one that repeats them is scored as any other."""
+    count = len(scenes.index.row(0)["sentences"])
+    result = evaluate(left_half, changed(scenes, sentence_ids=[0] * count), progress=False)
+    assert result.scores == evaluate(left_half, scenes, progress=False).scores
+    assert len(result.sentences) == result.counts["sentences"]
+
+
+def test_two_models_are_compared_by_their_sentences(left_half, scenes):
+    first, second = (evaluate(model, scenes, progress=False) for model in (varied(), left_half))
+    gain = gain_over_sentences(first.sentences, second.sentences)
+    assert gain.gain == pytest.approx(first.scores.miou - second.scores.miou, abs=1e-15)
+    assert gain.low <= gain.gain <= gain.high
+    assert gain.count == first.scores.images
+    other = evaluate(left_half, scenes, shuffle_sentences=True, progress=False)
+    with pytest.raises(ValueError, match=r"\d+ sentences stand in the rows only and \d+ in the reference only"):
+        gain_over_sentences(first.sentences, other.sentences)
+    square = evaluate(left_half, scenes, "network_480", progress=False)
+    with pytest.raises(ValueError, match="the reference under 'network_480'"):
+        gain_over_sentences(first.sentences, square.sentences)
+
+
+SCRIPT = """
+import sys
+import pyarrow.parquet as pq
+from accelerate import PartialState
+from ris_lib.data import load_dataset
+from ris_lib.engine import evaluate
+from tests.engine.test_evaluate import partly_unreadable, varied
+dataset = partly_unreadable(load_dataset("scenes", "train", size=32, limit=5))
+state = PartialState(cpu=True)
+assert state.num_processes == 2
+result = evaluate(varied(), dataset, images_per_batch=1, progress=False, device="cpu")
+assert result.unreadable == 1
+pq.write_table(result.sentences, f"{sys.argv[1]}/{state.process_index}.parquet")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="gloo on one machine")
+@pytest.mark.filterwarnings("ignore:.*no word that the model knows")
+def test_two_processes_give_the_same_table(tmp_path, scenes):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launch += [str(script), str(tmp_path)]
+    done = subprocess.run(
+        launch, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    dataset = partly_unreadable(with_index(scenes, scenes.index, limit=5))
+    alone = evaluate(varied(), dataset, images_per_batch=1, progress=False, device="cpu").sentences
+    for process in range(2):
+        assert pq.read_table(tmp_path / f"{process}.parquet").equals(alone, check_metadata=True)
+    assert len(set(alone["iou"].to_pylist())) > 5  # else equal tables would say little
+
+
 @pytest.mark.filterwarnings("ignore:.*no word that the model knows")
 @pytest.mark.parametrize(("split", "refs"), [("val", 11), ("testA", 6), ("testB", 6)])
 def test_real_counts(real_data, left_half, split, refs):
@@ -176,3 +301,5 @@ def test_real_counts(real_data, left_half, split, refs):
     assert result.scores.count == result.counts["sentences"]
     assert 0 < result.scores.miou < 0.5
     assert result.groups == {}
+    assert set(result.sentences["kind"].to_pylist()) == {""}
+    assert result.sentences["sentence"].to_pylist() == dataset.sentences()

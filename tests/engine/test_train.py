@@ -208,8 +208,8 @@ def test_two_processes_compute_what_one_does(tmp_path, settings):
     shared = {"limit": 8, "size": 32, "steps": 3, "images_per_step": 4, "evaluate_every": 3, "evaluate_limit": 5}
     one = train(settings(tmp_path / "one", evaluate_split="train", **shared), progress=False)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in shared.items()]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", "-m", "ris_lib", "train", "--out", str(tmp_path / "two")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launch += ["-m", "ris_lib", "train", "--out", str(tmp_path / "two")]
     launch += ["--model=baseline_tiny", "--sentences-per-image=2", "--device=cpu", "--evaluate-split=train", *flags]
     done = subprocess.run(
         launch, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
