@@ -18,6 +18,7 @@ from torch import nn
 
 from ris_lib.contract import Batch
 from ris_lib.engine.counting import build_shapes, count_parameters, full_batch, model_flops
+from ris_lib.engine.device import synchronise
 from ris_lib.engine.memory import PeakMemory
 from ris_lib.models import ReferringSegmenter, create_model, list_models
 
@@ -221,8 +222,7 @@ def _seconds(work: Callable[[], None], model: nn.Module, seconds: float, once: f
 
     def call() -> None:
         work()
-        if device.type in ("cuda", "mps"):
-            getattr(torch, device.type).synchronize()
+        synchronise(device)
 
     started = time.perf_counter()
     call()

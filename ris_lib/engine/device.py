@@ -42,6 +42,21 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was given; for clocks, because a GPU is handed work and not waited for.
+
+    Args:
+        device: A CUDA GPU or Apple's; the CPU is never behind.
+
+    Example:
+        >>> synchronise(torch.device("cpu"))
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 @contextmanager
 def inference(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode without gradients, on a device; afterwards every module is in the mode that it was in.

@@ -27,6 +27,7 @@ from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import deterministic, pick_device
 from ris_lib.engine.environment import describe_environment
 from ris_lib.engine.evaluate import evaluate
+from ris_lib.engine.expect import announce
 from ris_lib.engine.interrupt import Stopped, StopRequest
 from ris_lib.engine.loader import StepBatches, step_loader
 from ris_lib.engine.optimizer import freeze, learning_rate_at, make_optimizer, set_learning_rate
@@ -52,7 +53,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
 
     Args:
         config: Settings.
-        progress: Show a progress bar.
+        progress: Show a progress bar, and before it how long the run will take.
 
     Returns:
         The run's folder; ``load_run`` takes it. See ``ris_lib.engine.run`` for what is in it.
@@ -107,11 +108,13 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         optimizer.load_state_dict(state["optimizer"])
     if state.get("scaler") and accelerator.scaler:
         accelerator.scaler.load_state_dict(state["scaler"])
+    plain = accelerator.unwrap_model(model)
+    if progress:
+        announce(accelerator, plain, batches, config, start)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         _open_folder(config, start, accelerator.device)
     accelerator.wait_for_everyone()
-    plain = accelerator.unwrap_model(model)
     loader = step_loader(batches, start, config.steps, config.workers, accelerator.device.type == "cuda")
     columns = ["step", "loss", *plain.weights, "gradient_norm", "learning_rate", "seconds"]
     columns += ["miou", "oiou"] if examined else []
