@@ -88,6 +88,26 @@ class Reads:
     pyramid: bool = True
     decoder_words: bool = True
 
+    def towards(self, direction: str) -> Reads:
+        """What is left where only one side may change.
+
+        Args:
+            direction: ``"both"``, ``"to_pixels"`` (words stay as they came) or ``"to_words"`` (pixels do).
+
+        Raises:
+            ValueError: Another direction.
+
+        Example:
+            >>> Reads().towards("to_pixels")
+            Reads(pixels=True, words=False, pyramid=True, decoder_words=False)
+        """
+        if direction not in ("both", "to_pixels", "to_words"):
+            raise ValueError(f"direction={direction!r}; expected 'both', 'to_pixels' or 'to_words'.")
+        pixels, words = direction != "to_words", direction != "to_pixels"
+        return Reads(
+            self.pixels and pixels, self.words and words, self.pyramid and pixels, self.decoder_words and words
+        )
+
 
 #: A block whose whole output is read.
 ALL_READ = Reads()

@@ -6,16 +6,18 @@ import inspect
 import sys
 from typing import Any
 
+from rich.table import Table
 from tyro.conf import Positional
 
 from ris_lib.cli.output import JsonFile, check_json, make_table, report
 from ris_lib.engine.counting import build_shapes, count_parameters
 from ris_lib.models import ReferringSegmenter, list_models
 from ris_lib.models.registry import RECIPES
+from ris_lib.models.shipped import shipped_models, shipped_scores
 
 
 def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
-    """List the models: their sizes and parts, what is published of them and what is ours.
+    """List the models: sizes, parts, what is published of them and what is ours, and what shipped weights score.
 
     $ ris models
     $ ris models "baseline*" --json models.json
@@ -44,7 +46,32 @@ def models(pattern: Positional[str] = "*", json: JsonFile = None) -> None:
         origins.setdefault(model["origin"], []).append(f"{model['name']}: {model['what']}")
     rows = [["\n".join(names), text] for text, names in origins.items()]
     tables.append(make_table("what is published and what is ours", ["models", "origin"], rows, text=2))
-    report(tables, described, json)
+    for model in described:
+        model["shipped"] = shipped_scores(model["name"]) if model["name"] in shipped_models() else None
+    tables += [_weights_table([model for model in described if model["shipped"]])]
+    report([table for table in tables if table.row_count], described, json)
+
+
+def _weights_table(described: list[dict[str, Any]]) -> Table:
+    """The models whose weights ship: what they score, and what that cost."""
+    rows, rules = [], set()
+    for model in described:
+        training, test = model["shipped"]["training"], model["shipped"]["results"]["test"]
+        low, high = test["intervals"]["miou"]
+        rules.add(f"{training['config']['data']} test, protocol {test['protocol']}, seed {training['config']['seed']}")
+        rows.append(
+            [
+                model["name"],
+                f"{model['parameters'] / 1e6:.2f} M",
+                f"{test['miou']:.3f} [{low:.3f}, {high:.3f}]",
+                f"{test['prec']['0.5']:.3f}",
+                f"{training['samples']['pictures']:,}",
+                f"{training['training_seconds'] / 60:.0f} min",
+                f"{training['environment']['device']}, {training['environment']['threads']} thread(s)",
+            ]
+        )
+    columns = ["name", "parameters", "mIoU [95 %]", "Prec@0.5", "pictures", "training", "device"]
+    return make_table(f"weights that ship: {'; '.join(sorted(rules))}", columns, rows)
 
 
 def describe(model: ReferringSegmenter) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A small transformer that is trained from scratch: the text tower of every ``_tiny`` recipe.
+"""A small transformer: the text tower of every ``_tiny`` recipe.
 
 Source: pre-norm transformer (Xiong et al. 2020) with learned positions; sizes are our decision.
 """
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
+from ris_lib.encoders.tiny_start import TEXT, load_tiny
 from ris_lib.layers import masked_mean
 
 
@@ -25,6 +26,8 @@ class TinyText(nn.Module):
         layers: Layers in each of the four groups: (2, 0, 0, 0) reads the sentence before any image stage meets it,
             (1, 1, 1, 1) lets a fusion block in after each layer.
         heads: Heads of each layer.
+        start: Weights for ``load_start``: ``"tiny_encoders"``, which ship with this package, or a folder. They know the
+            words of the drawn scenes, in the order of ``ris_lib.data.scenes.VOCABULARY``.
 
     Attributes:
         width: D.
@@ -54,12 +57,14 @@ class TinyText(nn.Module):
         width: int = 96,
         layers: Sequence[int] = (2, 0, 0, 0),
         heads: int = 4,
+        start: str | None = None,
     ):
         super().__init__()
         if len(layers) != self.groups or not sum(layers):
             raise ValueError(f"TinyText: layers={tuple(layers)}; expected four numbers, at least one above 0.")
         self.vocabulary_size = vocabulary_size
         self.mask_id = mask_id
+        self.start = start
         self.width = self.sentence_width = width
         self.last_group = max(k for k, count in enumerate(layers) if count)
         self.embedding = nn.Embedding(vocabulary_size, width)
@@ -113,6 +118,10 @@ class TinyText(nn.Module):
     def finish(self, words: Tensor) -> Tensor:
         """The norm after the last layer, ``(S, L, D)`` -> ``(S, L, D)``."""
         return self.norm(words)
+
+    def load_start(self) -> None:
+        """Read the weights that ``start`` names; see ``ris_lib.encoders.tiny_start``."""
+        load_tiny(self, self.start, TEXT)
 
     def drop_sentence(self) -> None:
         """Leave out what only ``sentence`` needs: nothing here."""

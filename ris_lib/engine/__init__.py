@@ -7,7 +7,7 @@ from ris_lib.engine.interrupt import Stopped
 from ris_lib.engine.loader import StepBatches
 from ris_lib.engine.predictor import Prediction, Predictor
 from ris_lib.engine.run import load_run
-from ris_lib.engine.shuffle import shuffle_sentences
+from ris_lib.engine.shuffle import same_sentence, shuffle_sentences
 from ris_lib.engine.train import train
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "evaluate",
     "load_run",
     "pick_device",
+    "same_sentence",
     "shuffle_sentences",
     "train",
 ]

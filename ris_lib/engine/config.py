@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ FREE_ON_RESUME = frozenset({"out", "resume", "root", "device", "workers", "check
 
 #: torch takes seeds of 64 bits; no training survives a higher learning rate, and far higher ones overflow.
 _HIGHEST_SEED, _HIGHEST_RATE = 2**64 - 1, 1000
+
+_CHANGES = '{"head": {"queries": 4}}'
 
 _AT_LEAST = {
     "steps": 1,
@@ -40,9 +43,11 @@ class TrainConfig:
     Args:
         out: Folder of the run; it must not exist yet, unless resume is set.
         model: Name of the model, see ris models; needed unless a run is continued.
-        start: Weights to begin with: encoders (the recipe names published ones for its encoders, which are fetched),
-            fresh (random ones), or the folder of a model of the same recipe. None = encoders where the recipe names
+        start: Weights to begin with: encoders (those that the recipe names; published ones are fetched), fresh
+            (random ones), or the folder of a model of the same recipe. None = encoders where the recipe names
             some, else fresh.
+        changes: Changed entries of the model's configuration, as JSON: {"head": {"queries": 4}}; in Python also a
+            dictionary. See ModelConfig.override.
         data: Data set: scenes, refcoco, refcoco+ or refcocog.
         root: Folder that holds refcoco/, refcoco+/, refcocog/ and images/; scenes need none.
         split_by: Which cut into splits: unc, umd or google; None = unc, and umd for refcocog.
@@ -59,6 +64,7 @@ class TrainConfig:
             that cannot be swapped stays as it is.
         shuffle_sentences: Give every sentence to another picture. A control: what such a model scores, it scores
             without understanding language.
+        same_sentence: Say this of everything, in place of the sentences: another such control.
         precision: Number format of the forward pass: no (float32), bf16 or fp16.
         accumulate: Cut each step into so many parts, to save memory.
         workers: Processes that prepare batches; 0 = this one. The result does not depend on it.
@@ -82,6 +88,7 @@ class TrainConfig:
     out: Path
     model: str | None = None
     start: str | None = None
+    changes: str | None = None
     data: str = "scenes"
     root: Path | None = None
     split_by: str | None = None
@@ -95,6 +102,7 @@ class TrainConfig:
     learning_rate: float | None = None
     flip: bool = False
     shuffle_sentences: bool = False
+    same_sentence: str | None = None
     precision: Literal["no", "bf16", "fp16"] = "no"
     accumulate: int = 1
     workers: int = 0
@@ -110,6 +118,8 @@ class TrainConfig:
         for name in ("out", "root"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(value))
+        if self.changes is not None:
+            object.__setattr__(self, "changes", _as_json(self.changes))
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
             if value is None:
@@ -166,3 +176,14 @@ class TrainConfig:
                     f"the run in {self.out} has {f.name}={theirs!r}, and {mine!r} was asked for. A run is continued "
                     f"as it was started: leave {f.name} out, or start another run in another folder."
                 )
+
+
+def _as_json(changes: str | Mapping[str, Any]) -> str:
+    """Changed entries in one form, so that two runs can be compared."""
+    try:
+        values = json.loads(changes) if isinstance(changes, str) else changes
+    except ValueError as error:
+        raise ValueError(f"changes={changes!r} is not JSON ({error}); expected such as " + _CHANGES + ".") from error
+    if not isinstance(values, Mapping):
+        raise ValueError(f"changes={changes!r}; expected entries of a model's configuration, such as {_CHANGES}.")
+    return json.dumps(values, sort_keys=True)

@@ -5,6 +5,7 @@ All checks are made here, before a folder exists, so that a refused run leaves n
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 
 import torch
@@ -13,7 +14,7 @@ from ris_lib.data import ReferringDataset, load_dataset
 from ris_lib.data.tokenizers import WordTokenizer
 from ris_lib.engine.config import FREE_ON_RESUME, TrainConfig
 from ris_lib.engine.run import check_free, is_run, read_run_config
-from ris_lib.engine.shuffle import shuffle_sentences
+from ris_lib.engine.shuffle import same_sentence, shuffle_sentences
 from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
 from ris_lib.models.config import ModelConfig
 from ris_lib.models.registry import ENCODERS
@@ -49,7 +50,7 @@ def settle(config: TrainConfig) -> TrainConfig:
         if config.resume:
             raise FileNotFoundError(f"there is no run in {config.out} to continue; name a model to start one there.")
         raise ValueError(f"no model is named; choose one: {', '.join(list_models())}.")
-    settled = recipe(config.model)
+    settled = asked_for(config)
     check_free(config.out)
     missing = {name: settled.training[name] for name in _OF_RECIPE if getattr(config, name) is None}
     if config.start is None:
@@ -57,19 +58,29 @@ def settle(config: TrainConfig) -> TrainConfig:
     return replace(config, **missing)
 
 
+def asked_for(config: TrainConfig) -> ModelConfig:
+    """The configuration of the run's model: its recipe with the run's changes."""
+    return recipe(config.model).override(**json.loads(config.changes or "{}"))
+
+
 def _names_start(config: ModelConfig) -> bool:
     """Whether a configuration names published weights for an encoder."""
     return any(tower.get("start") for tower in (config.image_tower, config.text_tower))
 
 
+def _knows_words(config: ModelConfig) -> bool:
+    """Whether the text tower starts with whole words that it knows: those of the drawn scenes."""
+    return config.tokenizer["kind"] == WordTokenizer.kind and bool(config.text_tower.get("start"))
+
+
 def load_split(config: TrainConfig, split: str, limit: int | None = None) -> ReferringDataset:
-    """A split of the run's data set, with shuffled sentences where the run asks for that.
+    """A split of the run's data set, with the sentences of the control that the run asks for.
 
     Raises:
         ValueError: As for ``load_dataset``.
         FileNotFoundError: As for ``load_dataset``.
     """
-    size = config.size or recipe(config.model).preprocess["size"][0]
+    size = config.size or asked_for(config).preprocess["size"][0]
     dataset = load_dataset(
         config.data,
         split,
@@ -78,11 +89,13 @@ def load_split(config: TrainConfig, split: str, limit: int | None = None) -> Ref
         size=size if config.data == "scenes" else None,
         limit=limit,
     )
+    if config.same_sentence is not None:
+        dataset = same_sentence(dataset, config.same_sentence)
     return shuffle_sentences(dataset, config.seed) if config.shuffle_sentences else dataset
 
 
 def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmenter:
-    """The model that a run begins with; a fresh one that reads whole words learns those of the training sentences.
+    """The model that a run begins with. One whose text tower starts at random learns the training sentences' words.
 
     Its configuration says how it was trained.
 
@@ -94,12 +107,20 @@ def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmen
         ValueError: The model is not known, the settings do not fit it, or the weights to start with do not.
         FileNotFoundError: The weights to start with are not there.
     """
-    base = recipe(config.model)
+    base = asked_for(config)
+    keeps_words = config.start == ENCODERS and _knows_words(base)
+    if keeps_words and config.data != "scenes":
+        raise ValueError(
+            f"start={ENCODERS!r}: the text tower knows the words of the drawn scenes, not those of {config.data}; take "
+            f"start={FRESH!r}, or a text tower without a start."
+        )
     trained = config.start not in (None, FRESH, ENCODERS)
-    changes: dict = {"training": {name: getattr(config, name) for name in _OF_RECIPE}}
+    changes: dict = json.loads(config.changes or "{}")
+    changes["training"] = changes.get("training", {}) | {name: getattr(config, name) for name in _OF_RECIPE}
     if config.size is not None:
-        changes["preprocess"] = {"size": [config.size, config.size]}
-    if not trained and base.tokenizer["kind"] == WordTokenizer.kind:
+        changes["preprocess"] = changes.get("preprocess", {}) | {"size": [config.size, config.size]}
+    reads_words = base.tokenizer["kind"] == WordTokenizer.kind
+    if reads_words and not trained and not keeps_words and "tokenizer" not in changes:
         tokenizer = WordTokenizer.from_sentences(dataset.sentences(), base.tokenizer["length"])
         changes["tokenizer"] = tokenizer.to_config()
     torch.manual_seed(config.seed)

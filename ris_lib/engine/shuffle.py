@@ -1,7 +1,7 @@
-"""The language-blind control: every sentence is given to another picture.
+"""The language-blind controls: every sentence is given to another picture, or all sentences are the same.
 
-Pictures, masks, sentences and the number of each stay what they are; only the link between them is cut. What a model
-scores that was trained and scored like this, it scores by knowing where objects usually are.
+Pictures, masks and the number of sentences stay what they are; only the link between them is cut. What a model scores
+that was trained and scored like this, it scores by knowing where objects usually are.
 
 Source: our decision.
 """
@@ -66,6 +66,19 @@ def shuffle_sentences(dataset: ReferringDataset, seed: int) -> ReferringDataset:
     for row in rows:
         given = [flat[next(taken)] for _ in row["sentences"]]
         row["sentences"], row["kinds"] = [text for _, text, _ in given], [kind for _, _, kind in given]
+    return with_index(dataset, Index.from_rows(rows))
+
+
+def same_sentence(dataset: ReferringDataset, sentence: str) -> ReferringDataset:
+    """The same data set with one sentence in place of all; kinds stay those of the sentences that were there.
+
+    Args:
+        dataset: It is not changed.
+        sentence: What is said of everything, such as "the thing".
+    """
+    rows = dataset.index.table.to_pylist()
+    for row in rows:
+        row["sentences"] = [sentence] * len(row["sentences"])
     return with_index(dataset, Index.from_rows(rows))
 
 

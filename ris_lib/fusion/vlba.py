@@ -147,6 +147,8 @@ class VLBA(nn.Module):
         pixel_dim: Channels of the pixels, C.
         word_dim: Channels of the words, D.
         heads: Heads of the attention; LGFormer has one at every stage.
+        direction: ``"both"``; for ablations ``"to_pixels"``, which leaves the words as they came, or ``"to_words"``,
+            which leaves the pixels.
         reads: What is read of this block. What serves an unread output alone is not built: the gates, the output norm,
             a whole direction.
 
@@ -175,8 +177,9 @@ class VLBA(nn.Module):
     #: The stages (0 to 3) at which a recipe puts this block when it is asked for by name alone.
     default_stages = (0, 1, 2, 3)
 
-    def __init__(self, pixel_dim: int, word_dim: int, heads: int = 1, reads: Reads = ALL_READ):
+    def __init__(self, pixel_dim: int, word_dim: int, heads: int = 1, direction: str = "both", reads: Reads = ALL_READ):
         super().__init__()
+        reads = reads.towards(direction)
         to_pixels, to_words = reads.pixels or reads.pyramid, reads.words or reads.decoder_words
         if not (to_pixels or to_words):
             raise ValueError("VLBA: nobody reads anything of this block; leave it out at this stage.")

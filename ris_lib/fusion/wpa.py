@@ -94,6 +94,8 @@ class WPA(nn.Module):
         width: Channels of the space in which both sides are compared; None = C, at most 256.
         head_dim: Channels per head. Where it does not divide the width, the heads are as many as divide it with at
             least so many channels in each: a width of 100 has two heads of 50, one of 8 a single head.
+        direction: ``"both"``; for ablations ``"to_pixels"``, which leaves the words as they came, or ``"to_words"``,
+            which leaves the pixels.
         reads: What is read of this block. The pyramid is the updated pixels themselves, so without ``pixels`` and
             ``pyramid`` the pixel half is not built; without ``words`` and ``decoder_words`` the word half is not.
 
@@ -131,9 +133,11 @@ class WPA(nn.Module):
         word_dim: int,
         width: int | None = None,
         head_dim: int = 32,
+        direction: str = "both",
         reads: Reads = ALL_READ,
     ):
         super().__init__()
+        reads = reads.towards(direction)
         width = min(pixel_dim, 256) if width is None else width
         if width < 1 or head_dim < 1:
             raise ValueError(f"WPA: width={width}, head_dim={head_dim}; both must be at least 1.")

@@ -36,7 +36,7 @@ def magnet_tiny() -> ModelConfig:
         objectives={
             "segmentation": {"deep": True, "weights": {"bce": 0.25, "dice": 0.25}},
             "cross_modal_alignment": {
-                "limit": 256,
+                "limit": 96,
                 "weights": {"cal_positive": 0.1, "cal_negative": 0.1, "cal_language": 0.1},
             },
             "mask_grounding": {

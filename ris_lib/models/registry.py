@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ris_lib.models import pretrained as files_of
 from ris_lib.models.build import build
 from ris_lib.models.config import ModelConfig
 from ris_lib.models.segmenter import ReferringSegmenter
+from ris_lib.models.shipped import shipped_model
 
 #: What ``create_model`` takes as ``pretrained`` for published encoders in an otherwise fresh model.
 ENCODERS = "encoders"
@@ -78,7 +78,7 @@ def create_model(
     Raises:
         ValueError: Unknown name or entry (the nearest are listed); no weights ship for this model, or its authors
             published none; the weights belong to another model, or do not fit the changed configuration; the recipe
-            names no encoders' weights.
+            names no encoders' weights, or they were made with another tokeniser.
         FileNotFoundError: The folder holds no model; a published file could not be fetched.
 
     Example:
@@ -90,11 +90,18 @@ def create_model(
     if tokenizer is not None:
         overrides["tokenizer"] = tokenizer if isinstance(tokenizer, dict) else tokenizer.to_config()
     if pretrained is False or pretrained == ENCODERS:
-        model = build(config.override(**overrides))
+        changed = config.override(**overrides)
+        starts = pretrained == ENCODERS and changed.text_tower.get("start")
+        if starts and {**changed.tokenizer, "length": 0} != {**config.tokenizer, "length": 0}:
+            raise ValueError(
+                f"{name}: the text encoder's weights know words by the numbers of the recipe's tokeniser; with another "
+                "one, start from random weights (pretrained=False)."
+            )
+        model = build(changed)
         if pretrained == ENCODERS:
             model.encoder.load_start()
         return model
-    folder = _shipped(name) if pretrained is True else _find(name, pretrained)
+    folder = shipped_model(name) if pretrained is True else _find(name, pretrained)
     config = files_of.read_config(folder)
     if config.recipe != name:
         raise ValueError(
@@ -111,14 +118,3 @@ def _find(name: str, pretrained: str | Path) -> Path:
     if isinstance(pretrained, str) and pretrained.startswith(PREFIX):
         return fetch_published(name, pretrained.removeprefix(PREFIX))
     return files_of.find(pretrained)
-
-
-def _shipped(name: str) -> Path:
-    """The folder of the weights that ship with the package."""
-    folder = Path(str(files("ris_lib"))) / "weights" / name
-    if not folder.is_dir():
-        raise ValueError(
-            f"no weights ship with ris_lib for {name!r}; train it (`ris train --model {name}`) or give a folder or hub "
-            "repository: pretrained='FOLDER'."
-        )
-    return folder

@@ -108,22 +108,35 @@ class ReferringSegmenter(
         Raises:
             ValueError: See ``check_batch``; or losses are wanted of a batch without masks.
         """
-        check_batch(batch, self.encoder.text_tower.vocabulary_size, max(self.encoder.strides))
-        encoded = self.encoder(batch, explain=explain)
-        features = self.decoder(encoded, explain=explain)
-        if self.merge is not None:
-            features = self.merge(features, encoded)
-        output = self.head(features, encoded, explain=explain)
+        state = self.compute(batch, explain)
+        output = state.output
         if explain:
-            output.explanation = _joined(encoded.explanation, features.explanation, output.explanation)
+            output.explanation = _joined(state.encoded.explanation, state.features.explanation, output.explanation)
         if with_losses:
-            state = ModelState(encoded, features, output, self.encoder.encode_text, self.encoder)
             terms = {}
             for objective in self.objectives.values():
                 terms.update(objective(state, batch))
             output.losses = normalise(terms)
             output.loss = sum(self.weights[name] * value for name, value in output.losses.items())
         return output
+
+    def compute(self, batch: Batch, explain: bool = False) -> ModelState:
+        """Everything that the parts make of a batch, as the objectives read it.
+
+        Args:
+            batch: As for ``forward``.
+            explain: Each part keeps its share of the explanation.
+
+        Raises:
+            ValueError: See ``check_batch``.
+        """
+        check_batch(batch, self.encoder.text_tower.vocabulary_size, max(self.encoder.strides))
+        encoded = self.encoder(batch, explain=explain)
+        features = self.decoder(encoded, explain=explain)
+        if self.merge is not None:
+            features = self.merge(features, encoded)
+        output = self.head(features, encoded, explain=explain)
+        return ModelState(encoded, features, output, self.encoder.encode_text, self.encoder)
 
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits to probabilities at the network's input size, the way the configuration says.

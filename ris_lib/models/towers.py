@@ -1,6 +1,8 @@
 """What the recipes of one size share: encoders, input, tokeniser and training defaults.
 
-- ``tiny``: towers from scratch for 96-pixel pictures; our decision throughout. All tiny recipes have the same towers.
+- ``tiny``: small towers for 96-pixel pictures; our decision throughout. All tiny recipes have the same towers; the
+  image tower starts with weights that ship, the text tower with random ones, because hidden words, which it could be
+  trained on, teach it that "red" and "blue" are alike: they stand in the same places.
 - ``small``: Swin-T and a 4-layer BERT, or CLIP's RN50, at 320 pixels; our decision, sized for one GPU of 16 GB.
 - ``base``: the papers' sizes. Swin-B with window 12 and BERT-base at 480 pixels (LAVT, MagNet, LGFormer), or CLIP's
   RN101 at 416 pixels (CRIS).
@@ -9,6 +11,8 @@
 from __future__ import annotations
 
 from typing import Any
+
+from ris_lib.encoders.tiny_start import SHIPPED
 
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _CLIP = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
@@ -46,7 +50,9 @@ def tiny_towers(text: str = TEXT_FIRST) -> dict[str, Any]:
             "widths": [24, 48, 64, 64],
             "strides": [4, 8, 8, 8],
             "depths": [1, 1, 1, 1],
+            "attention": [0, 0, 1, 1],
             "detail_channels": 16,
+            "start": SHIPPED,
         },
         "text_tower": {"name": "tiny", "width": 64, "layers": _GROUPS["tiny"][text]},
         "merge": {"channels": 16},

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ris_lib.data.tokenizers import WordTokenizer
-from ris_lib.engine import load_run, train
-from ris_lib.engine.setup import new_model, settle
+from ris_lib.engine import TrainConfig, load_run, train
+from ris_lib.engine.setup import load_split, new_model, settle
 from ris_lib.models import create_model, recipe
 
 
@@ -21,7 +21,7 @@ def offline(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "start"), [("baseline_tiny", "fresh"), ("magnet_tiny", "fresh"), ("lavt_small", "encoders")]
+    ("model", "start"), [("baseline_tiny", "encoders"), ("magnet_tiny", "encoders"), ("lavt_small", "encoders")]
 )
 def test_a_run_begins_with_the_encoders_that_the_recipe_names(model, start, tmp_path, settings):
     config = settings(tmp_path / "run", model=model)
@@ -30,7 +30,9 @@ def test_a_run_begins_with_the_encoders_that_the_recipe_names(model, start, tmp_
 
 
 def test_fresh_weights_follow_the_seed_alone(tmp_path, settings, scenes):
-    one, two, other = (new_model(settle(settings(tmp_path / "run", seed=seed)), scenes) for seed in (1, 1, 2))
+    one, two, other = (
+        new_model(settle(settings(tmp_path / "run", seed=seed, start="fresh")), scenes) for seed in (1, 1, 2)
+    )
     first = next(iter(one.state_dict()))
     assert torch.equal(one.state_dict()[first], two.state_dict()[first])
     assert not torch.equal(one.state_dict()[first], other.state_dict()[first])
@@ -66,19 +68,51 @@ def test_weights_that_are_not_there_leave_nothing_behind(tmp_path, settings, off
 
 
 @pytest.mark.parametrize(
-    ("start", "message"),
+    ("changes", "message"),
     [
-        ("encoders", "TinyImage and TinyText name no published weights to start from"),
-        ("RUN", "holds a model of recipe 'baseline_tiny', not 'lavt_tiny'"),
+        (
+            {"start": "encoders", "data": "refcoco", "changes": '{"text_tower": {"start": "tiny_encoders"}}'},
+            "knows the words of the drawn scenes, not those of refcoco",
+        ),
+        ({"start": "RUN"}, "holds a model of recipe 'baseline_tiny', not 'lavt_tiny'"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(start, message, tmp_path, settings, complete_run, scenes):
-    start = str(complete_run / "model") if start == "RUN" else start
+def test_weights_that_do_not_fit_are_refused(changes, message, tmp_path, settings, complete_run, scenes):
+    changes = {name: value.replace("RUN", str(complete_run / "model")) for name, value in changes.items()}
     with pytest.raises(ValueError, match=message):
-        new_model(settle(settings(tmp_path / "run", model="lavt_tiny", start=start)), scenes)
+        new_model(settle(settings(tmp_path / "run", model="lavt_tiny", **changes)), scenes)
 
 
-def test_a_fresh_model_learns_the_words_of_its_sentences(tmp_path, settings, scenes):
-    model = new_model(settle(settings(tmp_path / "run")), scenes)
+@pytest.mark.parametrize("start", ["fresh", "encoders"])
+def test_a_text_tower_without_a_start_learns_the_words_of_its_sentences(start, tmp_path, settings, scenes):
+    model = new_model(settle(settings(tmp_path / "run", start=start)), scenes)
     length = recipe("baseline_tiny").tokenizer["length"]
     assert model.config.tokenizer == WordTokenizer.from_sentences(scenes.sentences(), length).to_config()
+
+
+def test_a_text_tower_with_a_start_keeps_its_words(tmp_path, settings, scenes):
+    changes = {"text_tower": {"start": "tiny_encoders"}}
+    model = new_model(settle(settings(tmp_path / "run", changes=changes)), scenes)
+    assert model.config.tokenizer == recipe("baseline_tiny").tokenizer
+    tower = create_model("baseline_tiny", pretrained="encoders", **changes).encoder.text_tower
+    assert all(torch.equal(w, tower.state_dict()[k]) for k, w in model.encoder.text_tower.state_dict().items())
+
+
+@pytest.mark.parametrize("changes", [{"head": "sentence_kernel"}, '{"head": "sentence_kernel"}'])
+def test_a_run_may_change_entries_of_its_recipe(changes, tmp_path, settings, scenes):
+    config = settle(settings(tmp_path / "run", changes=changes))
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert new_model(config, scenes).config.head["name"] == "sentence_kernel"
+
+
+def test_changes_decide_what_a_run_begins_with_and_how_large_its_pictures_are(tmp_path, settings):
+    swin = {"image_tower": {"name": "swin", "start": "somewhere"}, "preprocess": {"size": [48, 48]}}
+    config = settle(settings(tmp_path / "run", changes=swin, size=None))
+    assert config.start == "encoders"
+    assert load_split(config, "train", 1)[0].image.shape[:2] == (48, 48)
+
+
+@pytest.mark.parametrize(("changes", "message"), [("{head", "is not JSON"), ("[1]", "expected entries of a model's")])
+def test_changes_that_are_none_are_refused(changes, message, tmp_path, settings):
+    with pytest.raises(ValueError, match=message):
+        settings(tmp_path / "run", changes=changes)

@@ -129,7 +129,7 @@ def test_encoders_start_from_published_weights_and_the_rest_is_fresh(tmp_path):
 
 def test_without_named_encoders_there_is_nothing_to_start_from():
     with pytest.raises(ValueError, match="TinyImage and TinyText name no published weights to start from"):
-        create_model("baseline_tiny", pretrained="encoders")
+        create_model("baseline_tiny", pretrained="encoders", image_tower={"start": None}, text_tower={"start": None})
 
 
 def test_an_option_of_the_wrong_kind_names_its_part():

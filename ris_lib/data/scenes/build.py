@@ -36,6 +36,8 @@ from ris_lib.data.scenes.scene import SPLITS, VERSION, Scene, make_scene
 #: its image's id plus the object's number: beyond COCO's annotation ids (crowds reach 9.0e11), and exact in a double.
 FIRST_IMAGE_ID = 10**12
 IMAGES_PER_SPLIT = 10**6
+#: At most so many objects of a scene have numbers of their own.
+OBJECTS_PER_IMAGE = 16
 #: The files of a folder.
 PICTURES, INDEX = "pictures.npy", "index.parquet"
 _SCENES_PER_WORKER = 500  # fewer are not worth the start of a further process
@@ -131,7 +133,7 @@ def scene_rows(scene: Scene, ids: np.ndarray) -> list[dict[str, Any]]:
     rows = []
     for target, rle, (left, top, width, height) in zip(targets, rles, coco_mask.toBbox(rles).tolist()):
         said = [expression for expression in scene.expressions if expression.target == target]
-        referent_id = image_id * 16 + target
+        referent_id = image_id * OBJECTS_PER_IMAGE + target
         rows.append(
             {
                 "dataset": "scenes",
