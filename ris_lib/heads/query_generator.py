@@ -13,6 +13,8 @@ LayerNorm, no positions on the queries and seeds that do not depend on the grid'
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,6 +61,9 @@ class QueryAttention(nn.Module):
         self.key = nn.Linear(source_dim, width, bias=False)
         self.value = nn.Linear(source_dim, width, bias=False)
         self.out = nn.Linear(width, width)
+        # With torch's own start the words would be a third as loud as the seeds that they are added to.
+        for layer in (self.value, self.out):
+            nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
 
     def forward(
         self, queries: Tensor, source: Tensor, mask: Tensor | None = None, explain: bool = False

@@ -43,7 +43,7 @@ def tiny_neck() -> dict:
         "width": 64,
         "coarse_width": 64,
         "fine_width": 32,
-        "layers": 1,
+        "layers": 3,
         "heads": 4,
         "feed_forward": 128,
         "dropout": 0.0,

@@ -54,8 +54,8 @@ NOT_FELT = {"lavt_tiny": {"encoder.text_tower.norm.bias"}}
 MILLIONS = {
     "alignformer_base": 269.95,
     "alignformer_small": 93.52,
-    "coupalign_base": 218.49,
-    "coupalign_small": 72.36,
+    "coupalign_base": 216.4,
+    "coupalign_small": 71.18,
     "cris_base": 161.25,
     "cris_small": 146.85,
     "eavl_base": 169.93,
