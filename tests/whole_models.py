@@ -100,7 +100,13 @@ def wrong_gradients(model: nn.Module, batch: Batch) -> list[str]:
     for part, members in parts.items():
         direction = [noise_like(parameter, generator) for parameter in members]
         open_losses = set(now)
-        for size in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10):  # a step may cross the corner of a ReLU; a smaller one then does not
+        for size in (
+            1e-6,
+            1e-7,
+            1e-8,
+            1e-9,
+            1e-10,
+        ):  # a step may cross the corner of a ReLU; a smaller one then does not
             slopes = _slopes(losses, members, direction, size)
             for name in sorted(open_losses):
                 terms = [(gradients[name][p], d) for p, d in zip(members, direction)]

@@ -47,7 +47,7 @@ def shipped_models() -> list[str]:
     """Names of the models whose weights ship, sorted.
 
     Example:
-        >>> "lavt_tiny" in shipped_models()
+        >>> all(name.endswith("_tiny") for name in shipped_models())
         True
     """
     return sorted(path.parent.name for path in weights_folder().glob(f"*/{SCORES}"))
@@ -91,11 +91,17 @@ def shipped_scores(name: str) -> dict[str, Any]:
     Args:
         name: A name of ``shipped_models()``.
 
+    Returns:
+        ``training`` (settings, machine, samples, seconds, curve), ``results`` by split, ``quick`` (the first pictures
+        of ``test``) and ``shuffled`` (sentences of other pictures), each as ``EvalResult.to_json`` writes it.
+
     Raises:
         ValueError: As for ``shipped_model``.
 
     Example:
-        >>> sorted(shipped_scores("lavt_tiny"))
-        ['quick', 'results', 'shuffled', 'training']
+        >>> shipped_scores("lavt_base")
+        Traceback (most recent call last):
+            ...
+        ValueError: no weights ship with ris_lib for 'lavt_base'; ...
     """
     return json.loads((shipped_model(name) / SCORES).read_text(encoding="utf-8"))
