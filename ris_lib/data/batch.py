@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ris_lib.data.sample import RLE
 
+#: The fields with one row for each image; all others have one for each sentence.
+OF_IMAGES = ("images", "original_size", "to_network", "image_id")
+
 
 @dataclass
 class Batch:
@@ -73,3 +76,30 @@ class Batch:
             f.name: value.pin_memory() for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
         return replace(self, **pinned)
+
+    def take(self, chosen: Tensor) -> Batch:
+        """Some of the sentences, and the images that they are asked of.
+
+        Args:
+            chosen: ``(S,)`` bool, True = keep this sentence; at least one.
+
+        Raises:
+            ValueError: No sentence is kept, or ``chosen`` is not boolean or has another shape.
+        """
+        if chosen.dtype != torch.bool or chosen.shape != self.image_index.shape or not bool(chosen.any()):
+            raise ValueError(
+                f"chosen is {chosen.dtype} of shape {tuple(chosen.shape)}; expected {tuple(self.image_index.shape)} "
+                "bool with at least one True."
+            )
+        images, image_index = self.image_index[chosen].unique(return_inverse=True)
+        kept = {"image_index": image_index}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in kept or value is None:
+                continue
+            rows = images if f.name in OF_IMAGES else chosen
+            if isinstance(value, Tensor):
+                kept[f.name] = value[rows.to(value.device)]
+            else:
+                kept[f.name] = [entry for entry, keep in zip(value, chosen.tolist()) if keep]
+        return replace(self, **kept)

@@ -45,6 +45,7 @@ def magnet_tiny() -> ModelConfig:
                 "heads": 4,
                 "feed_forward": 128,
                 "dropout": 0.0,
+                "most": 2,
                 "weights": {"mask_grounding": 0.1},
             },
         },

@@ -57,3 +57,27 @@ def choose_hidden(word_index: Tensor, word_mask: Tensor, share: float = 0.4) -> 
     rank = scores.argsort(dim=1, descending=True).argsort(dim=1)
     chosen = first_of_word & (rank < count[:, None])
     return (same_word & chosen[:, None, :]).any(dim=2)
+
+
+def choose_sentences(image_index: Tensor, most: int) -> Tensor:
+    """Draw sentences, at most so many of each image.
+
+    Args:
+        image_index: ``(S,)`` long, the image of each sentence.
+        most: Of each image, at least 1.
+
+    Returns:
+        ``(S,)`` bool, True = this sentence; every image has at least one. Drawn from torch's random numbers.
+
+    Raises:
+        ValueError: ``most`` is below 1.
+
+    Example:
+        >>> choose_sentences(torch.tensor([0, 0, 0, 1]), most=2).long().sum().item()
+        3
+    """
+    if most < 1:
+        raise ValueError(f"choose_sentences: most={most}; expected at least one sentence of each image.")
+    draw = torch.rand(len(image_index), device=image_index.device)
+    ahead = (image_index[:, None] == image_index) & (draw[:, None] > draw)
+    return ahead.sum(dim=1) < most

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from ris_lib.attention import SelfAttentionLayer
 from ris_lib.contract import Batch, Dims, FeatureMap, LossTerm, ModelState, check_word_mask
 from ris_lib.layers import at_least_float32, coordinates
-from ris_lib.objectives.hidden_words import choose_hidden
+from ris_lib.objectives.hidden_words import choose_hidden, choose_sentences
 from ris_lib.positions import sine_1d
 
 #: How a target is told to the transformer, and in how many numbers.
@@ -123,6 +123,8 @@ class MaskGrounding(nn.Module):
         image: False leaves the picture out.
         share: Largest share of the words to hide.
         dropout: In training, of the visual tokens and of what each half of a layer adds.
+        most: In training, at most so many sentences of each picture are asked, drawn anew each time; None = all. The
+            second pass of the encoder is what makes a step dear.
 
     Attributes:
         stand_in: ``(dims.word,)`` learned vector in place of hidden tokens, None where the tokeniser has a [MASK].
@@ -161,8 +163,11 @@ class MaskGrounding(nn.Module):
         image: bool = True,
         share: float = 0.4,
         dropout: float = 0.1,
+        most: int | None = None,
     ):
         super().__init__()
+        if most is not None and most < 1:
+            raise ValueError(f"MaskGrounding: most={most}; expected at least one sentence of each picture, or None.")
         if mask_code not in MASK_CODES:
             raise ValueError(f"MaskGrounding: mask_code={mask_code!r}; expected one of {', '.join(MASK_CODES)}.")
         if feed_forward % width:
@@ -173,7 +178,7 @@ class MaskGrounding(nn.Module):
             raise ValueError(f"MaskGrounding: visual_tokens={visual_tokens}; expected a square number such as 16.")
         if not 0 < share <= 1:
             raise ValueError(f"MaskGrounding: share={share}; expected a share of the words in (0, 1].")
-        self.dims, self.mask_code, self.image, self.share = dims, mask_code, image, share
+        self.dims, self.mask_code, self.image, self.share, self.most = dims, mask_code, image, share, most
         self.side = math.isqrt(visual_tokens)
         self.stand_in = nn.Parameter(0.02 * torch.randn(dims.word)) if dims.mask_id is None else None
         self.words = nn.Linear(dims.word, width)
@@ -196,6 +201,8 @@ class MaskGrounding(nn.Module):
 
     def forward(self, state: ModelState, batch: Batch) -> dict[str, LossTerm]:
         """See the class."""
+        if self.most is not None and self.training:
+            batch = batch.take(choose_sentences(batch.image_index, self.most))
         hidden = choose_hidden(batch.word_index, batch.word_mask, self.share)
         # The vocabulary is large: only what the loss looks at is lifted to it.
         logits = self.vocabulary(self._read(state, batch, hidden)[hidden])

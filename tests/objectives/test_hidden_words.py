@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ris_lib.data.tokenizers import WordPieceTokenizer
-from ris_lib.objectives.hidden_words import choose_hidden
+from ris_lib.objectives.hidden_words import choose_hidden, choose_sentences
 
 # One, two, five and ten words; the third word of the last two has two and three pieces; special tokens at both ends.
 WORD_INDEX = torch.full((4, 15), -1)
@@ -87,3 +87,15 @@ def test_wrong_masks_are_refused():
         choose_hidden(WORD_INDEX, WORD_MASK.long())
     with pytest.raises(ValueError, match="choose_hidden: word_mask has shape"):
         choose_hidden(WORD_INDEX, WORD_MASK[:, :4])
+
+
+def test_some_sentences_of_each_image_are_chosen():
+    index = torch.tensor([0, 0, 0, 0, 1, 2, 2])
+    torch.manual_seed(0)
+    draws = torch.stack([choose_sentences(index, 2) for _ in range(200)])
+    for image, most in ((0, 2), (1, 1), (2, 2)):
+        assert (draws[:, index == image].sum(dim=1) == most).all()
+    share = draws[:, index == 0].double().mean(dim=0)
+    assert (share - 0.5).abs().max() < 0.15, "each as often as the others"
+    with pytest.raises(ValueError, match="most=0"):
+        choose_sentences(index, 0)

@@ -420,3 +420,19 @@ def test_wrong_inputs_are_refused(encoder):
         make_objective(dims=replace(DIMS, pyramid=(8, 8, 8, 20)))(state, batch)
     with pytest.raises(ValueError, match="word_mask must be bool"):
         objective(state, replace(batch, word_mask=batch.word_mask.long()))
+
+
+def test_training_may_ask_some_sentences_of_each_picture(encoder, monkeypatch):
+    """Asking two of three is asking those two alone."""
+    batch, objective = make_batch(index=(0, 0, 0, 1)), make_objective(most=2, dropout=0.0)
+    state, chosen = make_state(encoder, batch), torch.tensor([True, False, True, True])
+    monkeypatch.setattr(mask_grounding, "choose_sentences", lambda index, most: chosen)
+    monkeypatch.setattr(mask_grounding, "choose_hidden", lambda index, mask, share: (index == 1) & mask)
+    whole = objective(state, batch)["mask_grounding"]
+    assert whole.count == 4, "evaluation asks all"
+    part = objective.train()(state, batch)["mask_grounding"]
+    alone = make_objective()(state, batch.take(chosen))["mask_grounding"]
+    assert part.count == alone.count == 3
+    torch.testing.assert_close(part.sum, alone.sum)
+    with pytest.raises(ValueError, match="most=0; expected at least one sentence"):
+        make_objective(most=0)
