@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "ris_lib").rglob("*.py"))
-SCRIPTS = sorted(path for folder in ("book", "data_scripts") for path in (ROOT / folder).rglob("*.py"))
+SCRIPTS = sorted(path for folder in ("book", "data_scripts", "studies") for path in (ROOT / folder).rglob("*.py"))
 PARTS = ["encoders", "fusion", "decoders", "heads", "objectives"]
 
 # Room -> what it may not import. Parts know the contract and not each other.
