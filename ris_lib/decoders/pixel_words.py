@@ -37,6 +37,7 @@ class PixelWordLayer(nn.Module):
         ``(L, word_dim)`` -> ``(S, N, dim)`` and, with ``explain``, weights ``(S, N, L)``, mean of the heads.
 
     Example:
+        >>> import torch
         >>> layer = PixelWordLayer(8, 6, heads=2, feed_forward=16).eval()
         >>> pixels, words, mask = torch.zeros(1, 4, 8), torch.zeros(1, 3, 6), torch.ones(1, 3, dtype=torch.bool)
         >>> layer(pixels, words, mask, torch.zeros(4, 8), torch.zeros(3, 6), explain=True)[1].shape

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ris_lib.contract import Encoded, ModelState, PixelFeatures
+from ris_lib.contract import Encoded, ModelState, PixelFeatures, Reads
 from ris_lib.decoders import DetailMerge, TopDown
 from ris_lib.encoders import StagedEncoder, TinyImage, TinyText
 from ris_lib.fusion.wpa import WPA
@@ -363,7 +363,9 @@ class TinyCoupAlign(nn.Module):
         torch.manual_seed(0)
         image = TinyImage(widths=(8, 8, 16, 16), strides=(4, 8, 16, 16), detail_channels=8)
         text = TinyText(12, mask_id=2, width=8, layers=(1, 1, 1, 1), heads=2, length=length)
-        self.encoder = StagedEncoder(image, text, [WPA(c, 8, head_dim=4) for c in image.channels])
+        reads = [Reads(pixels=k < 3) for k in range(4)]
+        blocks = [WPA(c, 8, head_dim=4, reads=read) for c, read in zip(image.channels, reads)]
+        self.encoder = StagedEncoder(image, text, blocks)
         self.decoder = TopDown(image.channels, image.strides, 8, 8, width=8)
         self.merge = DetailMerge(8, 8, 8)
         self.head = SentenceMaskAlignment(8, 8, 8, self.decoder.memory_channels, None, **SIZES, variant=variant)
@@ -410,11 +412,11 @@ def test_longer_padding_never_changes_the_mask_of_the_whole_model(trained):
     assert not torch.allclose(trained(padded(other, 20)).output.logits[0], base[0], atol=1e-3)
 
 
-def test_at_first_the_sentence_reaches_the_mask_through_its_weights_alone():
-    """CoupAlign note, pitfall 4: behind closed gates the proposals are deaf, and the alignment is the only way in."""
+def test_at_first_the_sentence_reaches_the_proposals_and_their_weights():
+    """CoupAlign note, pitfall 4, mended: behind closed gates the encoder is deaf, but the decoder hears past them."""
     model, batch = TinyCoupAlign(), make_batch()
     base, after = (model(b, explain=True).output for b in (batch, with_another_word(batch)))
-    torch.testing.assert_close(after.query_logits, base.query_logits, atol=1e-6, rtol=0)
+    assert ((after.query_logits - base.query_logits).flatten(1).abs().amax(dim=1) > 1e-3).all()
     moved = (after.explanation["query_scores"] - base.explanation["query_scores"]).abs().amax(dim=1)
     assert (moved > 1e-3).all()
     assert ((after.logits - base.logits).flatten(1).abs().amax(dim=1) > 1e-4).all()
@@ -444,13 +446,14 @@ def test_explaining_the_whole_model_does_not_change_the_mask(trained):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_only_second_gate_matrices_live_in_the_blocks_at_first_and_the_whole_model_after_one_step(variant):
+def test_first_gate_matrices_wait_behind_closed_gates_and_the_whole_model_lives_after_one_step(variant):
     model = TinyCoupAlign(variant)
     batch = make_batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     model.loss(batch).backward()
     live = {n for n, p in model.encoder.fusions.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-    assert live == {n for n, _ in model.encoder.fusions.named_parameters() if n.endswith("gate.2.weight")}
+    gates = {n for n, _ in model.encoder.fusions.named_parameters() if ".gate." in n}
+    assert live & gates == {n for n in gates if n.endswith("gate.2.weight")}
     optimizer.step()
     optimizer.zero_grad()
     model.loss(batch).backward()
