@@ -82,6 +82,8 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         model, state = new_model(config, dataset), {"step": 0}
     else:
         model, state = ReferringSegmenter.from_pretrained(checkpoint).train(), load_state(checkpoint)
+    # Channels last in memory: convolutions are faster, and the (S, N, C) views of fusion blocks need no copies.
+    model = model.to(memory_format=torch.channels_last)
     settings, start = model.config.training, state["step"]
     batches = StepBatches(
         dataset,

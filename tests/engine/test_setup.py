@@ -38,6 +38,13 @@ def test_fresh_weights_follow_the_seed_alone(tmp_path, settings, scenes):
     assert not torch.equal(one.state_dict()[first], other.state_dict()[first])
 
 
+def test_what_was_learnt_before_learns_slowly_and_what_starts_at_random_does_not(tmp_path, settings, scenes):
+    factors = {"encoder.image_tower.": 0.1}
+    for start, expected in (("encoders", factors), ("fresh", {})):
+        model = new_model(settle(settings(tmp_path / "run", start=start)), scenes)
+        assert model.config.training["rate_factors"] == expected
+
+
 def test_training_goes_on_from_a_trained_model_with_its_words(tmp_path, settings, complete_run, scenes):
     before = load_run(complete_run)
     config = settle(settings(tmp_path / "more", start=str(complete_run / "model"), limit=2, learning_rate=1e-4))
