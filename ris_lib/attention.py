@@ -105,6 +105,8 @@ class MultiHeadAttention(nn.Module):
         query_dim: Channels of the queries, and of the result.
         key_dim: Channels of keys and values; None = ``query_dim``.
         heads: Number of heads; must divide ``query_dim``.
+        offset: Values and result have a bias. It adds the same to all queries: False where a norm over the queries
+            takes that away again.
 
     Shape:
         - queries: ``(B, Q, query_dim)``
@@ -122,7 +124,7 @@ class MultiHeadAttention(nn.Module):
         (torch.Size([1, 5, 8]), torch.Size([1, 5, 3]))
     """
 
-    def __init__(self, query_dim: int, key_dim: int | None = None, heads: int = 4):
+    def __init__(self, query_dim: int, key_dim: int | None = None, heads: int = 4, offset: bool = True):
         super().__init__()
         if query_dim % heads:
             raise ValueError(f"MultiHeadAttention: query_dim={query_dim} is not a multiple of heads={heads}.")
@@ -130,8 +132,8 @@ class MultiHeadAttention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(query_dim, query_dim)
         self.key = nn.Linear(key_dim, query_dim)
-        self.value = nn.Linear(key_dim, query_dim)
-        self.out = nn.Linear(query_dim, query_dim)
+        self.value = nn.Linear(key_dim, query_dim, bias=offset)
+        self.out = nn.Linear(query_dim, query_dim, bias=offset)
 
     def forward(
         self,

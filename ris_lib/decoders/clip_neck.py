@@ -116,6 +116,7 @@ class FusionNeck(nn.Module):
         coarse_width: Channels in which coarse map and sentence meet.
         fine_width: Channels of the fine map before it joins.
         norm: ``"batch"`` as in CRIS, or ``"group"`` (and a layer norm on the sentence).
+        residual: Add to what each of the last convolutions makes what it was made from; CRIS does without.
 
     Raises:
         ValueError: One sentence alone in training with batch norm: over one vector its variance is zero.
@@ -128,10 +129,18 @@ class FusionNeck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], sentence_dim: int, width: int, coarse_width: int, fine_width: int, norm: str
+        self,
+        in_channels: Sequence[int],
+        sentence_dim: int,
+        width: int,
+        coarse_width: int,
+        fine_width: int,
+        norm: str,
+        residual: bool = False,
     ):
         super().__init__()
         fine, middle, coarse = in_channels
+        self.residual = residual
         self.sentence_in = nn.Linear(sentence_dim, coarse_width, bias=False)
         self.sentence_norm = nn.BatchNorm1d(coarse_width) if norm == "batch" else nn.LayerNorm(coarse_width)
         self.coarse_in = ConvNormAct(coarse, coarse_width, kernel=1, norm=norm)
@@ -164,8 +173,13 @@ class FusionNeck(nn.Module):
         centre = self.middle_join(own, to_grid(top, size), image_index)
         own = replace(fine, values=to_grid(self.fine_in(fine.values), size))
         bottom = self.fine_join(own, centre, image_index)
-        refined = [self.fine_out(bottom), self.middle_out(centre), to_grid(self.coarse_out(top), size)]
-        return self.settle(self.locate(append_coordinates(self.gather(torch.cat(refined, dim=1)))))
+        bottom, centre = self._refine(self.fine_out, bottom), self._refine(self.middle_out, centre)
+        gathered = self.gather(torch.cat([bottom, centre, to_grid(self.coarse_out(top), size)], dim=1))
+        settled = self.settle(self.locate(append_coordinates(gathered)))
+        return gathered + settled if self.residual else settled
+
+    def _refine(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return x + layer(x) if self.residual else layer(x)
 
 
 class Upsampler(nn.Module):
@@ -175,23 +189,33 @@ class Upsampler(nn.Module):
         in_channels: Channels that come.
         out_channels: Channels that go.
         norm: See ``ris_lib.layers.norm_2d``.
+        residual: Add to what each convolution makes what it was made from; CRIS does without.
 
     Example:
         >>> Upsampler(8, 4)(torch.zeros(1, 8, 3, 5)).shape
         torch.Size([1, 4, 12, 20])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str = "group"):
+    def __init__(self, in_channels: int, out_channels: int, norm: str = "group", residual: bool = False):
         super().__init__()
         self.first = ConvNormAct(in_channels, in_channels, norm=norm)
         self.second = ConvNormAct(in_channels, out_channels, norm=norm)
         self.out = nn.Conv2d(out_channels, out_channels, 1)
+        self.residual = residual
+        self.short_cut = nn.Conv2d(in_channels, out_channels, 1, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, h, w)`` -> ``(B, out_channels, 4 h, 4 w)``."""
-        for layer in (self.first, self.second):
-            x = layer(resize_map(x, (2 * x.shape[-2], 2 * x.shape[-1])))
-        return self.out(x)
+        x = self._twice(x)
+        x = self.first(x) + x if self.residual else self.first(x)
+        if self.short_cut is None:
+            return self.out(self.second(self._twice(x)))
+        # A 1x1 convolution and a bilinear resize may change places; here it has a quarter of the pixels.
+        return self.out(self.second(self._twice(x)) + self._twice(self.short_cut(x)))
+
+    @staticmethod
+    def _twice(x: Tensor) -> Tensor:
+        return resize_map(x, (2 * x.shape[-2], 2 * x.shape[-1]))
 
 
 class ClipNeck(nn.Module):
@@ -211,6 +235,9 @@ class ClipNeck(nn.Module):
         out_channels: Channels of ``finest``.
         coarse_width: Channels in which coarsest map and sentence meet; None = twice ``width``, as in CRIS.
         fine_width: Channels of the fine map before it joins; None = half of ``width``, as in CRIS.
+        residual: Short cuts around the convolutions of neck and upsampling, so that what the encoders know reaches the
+            head on a straight way before these have learnt anything. CRIS does without.
+        centred: See ``PixelWordLayer``. CRIS does without.
 
     Attributes:
         stride: Stride of ``finest``: a quarter of the middle map's.
@@ -252,6 +279,8 @@ class ClipNeck(nn.Module):
         out_channels: int = 256,
         coarse_width: int | None = None,
         fine_width: int | None = None,
+        residual: bool = False,
+        centred: bool = False,
     ):
         super().__init__()
         if in_strides[2] % 4:
@@ -267,9 +296,9 @@ class ClipNeck(nn.Module):
         self._expected = (*(in_channels[k] for k in self.maps), word_dim, sentence_dim)
         coarse_width = 2 * width if coarse_width is None else coarse_width
         fine_width = width // 2 if fine_width is None else fine_width
-        self.neck = FusionNeck(in_channels[1:], sentence_dim, width, coarse_width, fine_width, norm)
-        self.pixel_words = PixelWordDecoder(width, word_dim, layers, heads, feed_forward, dropout)
-        self.upsampler = Upsampler(width, out_channels, norm)
+        self.neck = FusionNeck(in_channels[1:], sentence_dim, width, coarse_width, fine_width, norm, residual)
+        self.pixel_words = PixelWordDecoder(width, word_dim, layers, heads, feed_forward, dropout, centred)
+        self.upsampler = Upsampler(width, out_channels, norm, residual)
 
     def forward(self, encoded: Encoded, explain: bool = False) -> PixelFeatures:
         """See the class."""

@@ -10,7 +10,10 @@ The map stays a map: one place of the grid, one query. The words are only read.
 
 Source: CRIS (Wang et al. 2022), section 3.3 and its released code: norms before *and* after both attentions, a norm
 inside the feed-forward network, fixed sine positions added to queries and keys, not to values. Left out, our decision:
-the dropout on attention weights (training only), because attention runs through one shared, fused function.
+the dropout on attention weights (training only), because attention runs through one shared, fused function. Ours too
+is ``centred``, which the tiny models have and which is LAVT's (Yang et al. 2022): at first every pixel looks at all
+words alike, so that nearly the same is added everywhere, and which pixel looked at which word is a whisper behind it.
+An instance norm takes away what is the same everywhere and makes the rest loud.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import MultiHeadAttention
 from ris_lib.contract import check_word_mask
+from ris_lib.instance_norm import InstanceNorm
 from ris_lib.positions import sine_1d, sine_2d
 
 
@@ -31,6 +35,7 @@ class PixelWordLayer(nn.Module):
         heads: Heads of both attentions; must divide ``dim``.
         feed_forward: Channels inside the feed-forward network.
         dropout: Share of values that training drops on each of the three branches and inside the network.
+        centred: An instance norm over the pixels, on what they gathered from the words. CRIS does without.
 
     Shape:
         pixels ``(S, N, dim)``, words ``(S, L, word_dim)``, mask ``(S, L)`` bool, positions ``(N, dim)`` and
@@ -44,13 +49,22 @@ class PixelWordLayer(nn.Module):
         torch.Size([1, 4, 3])
     """
 
-    def __init__(self, dim: int, word_dim: int, heads: int = 8, feed_forward: int = 2048, dropout: float = 0.1):
+    def __init__(
+        self,
+        dim: int,
+        word_dim: int,
+        heads: int = 8,
+        feed_forward: int = 2048,
+        dropout: float = 0.1,
+        centred: bool = False,
+    ):
         super().__init__()
         self.pixel_norm = nn.LayerNorm(dim)
         self.pixel_attention = MultiHeadAttention(dim, heads=heads)
         self.pixel_out_norm = nn.LayerNorm(dim)
         self.word_norm = nn.LayerNorm(dim)
-        self.word_attention = MultiHeadAttention(dim, word_dim, heads=heads)
+        self.word_attention = MultiHeadAttention(dim, word_dim, heads=heads, offset=not centred)
+        self.centre = InstanceNorm("PixelWordLayer", "use a larger image, or centred=False") if centred else None
         self.word_out_norm = nn.LayerNorm(dim)
         self.forward_norm = nn.LayerNorm(dim)
         self.forward_net = nn.Sequential(
@@ -78,6 +92,7 @@ class PixelWordLayer(nn.Module):
         pixels = pixels + self.dropout(self.pixel_out_norm(mixed))
         located = self.word_norm(pixels) + pixel_positions
         mixed, weights = self.word_attention(located, words + word_positions, words, mask=word_mask, explain=explain)
+        mixed = mixed if self.centre is None else self.centre(mixed)
         pixels = pixels + self.dropout(self.word_out_norm(mixed))
         return pixels + self.dropout(self.forward_net(self.forward_norm(pixels))), weights
 
@@ -92,6 +107,7 @@ class PixelWordDecoder(nn.Module):
         heads: See ``PixelWordLayer``.
         feed_forward: See ``PixelWordLayer``.
         dropout: See ``PixelWordLayer``.
+        centred: See ``PixelWordLayer``.
 
     Shape:
         - feature_map: ``(S, dim, h, w)``
@@ -121,6 +137,7 @@ class PixelWordDecoder(nn.Module):
         heads: int = 8,
         feed_forward: int = 2048,
         dropout: float = 0.1,
+        centred: bool = False,
     ):
         super().__init__()
         if dim % 4 or word_dim % 2:
@@ -130,7 +147,9 @@ class PixelWordDecoder(nn.Module):
             )
         if layers < 1:
             raise ValueError(f"PixelWordDecoder: layers={layers}; expected at least 1.")
-        self.layers = nn.ModuleList(PixelWordLayer(dim, word_dim, heads, feed_forward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            PixelWordLayer(dim, word_dim, heads, feed_forward, dropout, centred) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(dim)
 
     def forward(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import BLOCKED, attend, split_heads
-from ris_lib.fusion.instance_norm import InstanceNorm, check_positions
+from ris_lib.instance_norm import InstanceNorm, check_positions
 from ris_lib.layers import at_least_float32
 
 #: Name for messages.

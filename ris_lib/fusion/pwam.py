@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ris_lib.attention import attend, split_heads
 from ris_lib.contract import ALL_READ, FusionOutput, Reads
 from ris_lib.fusion.inputs import check_fusion_input
-from ris_lib.fusion.instance_norm import InstanceNorm
+from ris_lib.instance_norm import InstanceNorm
 
 #: The functions between the two matrices of a gate: LAVT's, and MagNet's for pixels.
 GATE_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ris_lib.attention import additive_mask, split_heads
 from ris_lib.contract import ALL_READ, FusionOutput, Reads
 from ris_lib.fusion.inputs import check_fusion_input
-from ris_lib.fusion.instance_norm import InstanceNorm
+from ris_lib.instance_norm import InstanceNorm
 from ris_lib.layers import at_least_float32
 
 

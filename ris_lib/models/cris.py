@@ -48,7 +48,9 @@ def tiny_neck() -> dict:
         "feed_forward": 128,
         "dropout": 0.0,
         "norm": "group",
-        "out_channels": 32,
+        "out_channels": 16,
+        "residual": True,
+        "centred": True,
     }
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ris_lib.contract import Encoded, FeatureMap
-from ris_lib.decoders.clip_neck import ClipNeck, SplitJoin, append_coordinates, to_grid
+from ris_lib.decoders.clip_neck import ClipNeck, SplitJoin, Upsampler, append_coordinates, to_grid
 
 INDEX = torch.tensor([0, 0, 1])
 CHANNELS = (8, 8, 16, 16)
@@ -60,6 +60,30 @@ def test_the_sizes_of_cris_are_the_defaults():
         512,
     )
     assert sum(p.numel() for p in decoder.parameters()) == 40_380_160
+
+
+def silence(*layers):
+    """Convolutions whose norm multiplies with zero: what is left has come another way."""
+    with torch.no_grad():
+        for layer in layers:
+            layer[1].weight.zero_()
+
+
+def test_short_cuts_lead_around_the_convolutions():
+    upsampler, x = Upsampler(8, 4, residual=True), torch.randn(2, 8, 3, 5)
+    silence(upsampler.first, upsampler.second)
+    raised = F.interpolate(F.interpolate(x, scale_factor=2, mode="bilinear"), scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(upsampler(x), upsampler.out(upsampler.short_cut(raised)))
+
+    source = encoded((4, 8, 16, 32))
+    neck, plain = (make(residual=residual, layers=1).neck for residual in (True, False))
+    silence(neck.settle, neck.fine_out, neck.middle_out, plain.settle)
+    maps = source.pyramid[1:]
+    gathered = []
+    neck.gather.register_forward_hook(lambda layer, given, made: gathered.extend([given[0], made]))
+    assert torch.equal(neck(*maps, source.sentence, INDEX), gathered[1])
+    assert gathered[0][:, :32].abs().sum() > 0  # the fine and the middle map came through
+    assert not plain(*maps, source.sentence, INDEX).any()
 
 
 def test_coordinates_are_x_before_y_with_both_ends():

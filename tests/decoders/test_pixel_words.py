@@ -50,6 +50,38 @@ def test_the_attentions_are_torchs():
     torch.testing.assert_close(our_weights, weights)
 
 
+def test_what_all_pixels_gather_alike_is_taken_away():
+    layer, (feature_map, words) = PixelWordLayer(8, 6, heads=2, feed_forward=16, centred=True).eval(), inputs()
+    pixels, places = feature_map.flatten(2).mT, (torch.randn(12, 8), torch.randn(5, 6))
+    with torch.no_grad():
+        layer.word_attention.key.weight.zero_()  # every pixel looks at all words alike
+    normed = layer.pixel_norm(pixels)
+    x = pixels + layer.pixel_out_norm(layer.pixel_attention(normed + places[0], normed + places[0], normed)[0])
+    deaf = x + layer.forward_net(layer.forward_norm(x))
+    torch.testing.assert_close(layer(pixels, words, MASK, *places)[0], deaf, atol=0.02, rtol=0)
+
+
+def test_centred_is_an_instance_norm_before_the_norm_of_the_branch():
+    torch.manual_seed(0)
+    layer, (feature_map, words) = PixelWordLayer(8, 6, heads=2, feed_forward=16, centred=True).eval(), inputs()
+    pixels, places = feature_map.flatten(2).mT, (torch.randn(12, 8), torch.randn(5, 6))
+    normed = layer.pixel_norm(pixels)
+    x = pixels + layer.pixel_out_norm(layer.pixel_attention(normed + places[0], normed + places[0], normed)[0])
+    asked, _ = layer.word_attention(layer.word_norm(x) + places[0], words + places[1], words, mask=MASK)
+    x = x + layer.word_out_norm(nn.functional.instance_norm(asked.mT).mT)
+    x = x + layer.forward_net(layer.forward_norm(x))
+    torch.testing.assert_close(layer(pixels, words, MASK, *places)[0], x)
+
+
+def test_centred_builds_nothing_that_cannot_be_felt_and_refuses_a_single_pixel():
+    decoder, (feature_map, words) = make(centred=True), inputs()
+    decoder(feature_map, words, MASK)[0].square().sum().backward()
+    silent = {name for name, p in decoder.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-6}
+    assert all(name.endswith("key.bias") for name in silent)  # a softmax does not change with these
+    with pytest.raises(ValueError, match="PixelWordLayer: instance norm over a single position"):
+        decoder(feature_map[..., :1, :1], words, MASK)
+
+
 def test_explaining_changes_nothing_and_sums_to_one_over_the_words():
     decoder = make()
     base, nothing = decoder(*inputs(), MASK)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ris_lib.fusion.instance_norm import InstanceNorm
+from ris_lib.instance_norm import InstanceNorm
 
 
 def test_it_is_that_of_torch_with_axes_swapped():
