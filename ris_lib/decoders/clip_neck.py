@@ -191,6 +191,10 @@ class Upsampler(nn.Module):
         norm: See ``ris_lib.layers.norm_2d``.
         residual: Add to what each convolution makes what it was made from; CRIS does without.
 
+    Shape:
+        ``(B, in_channels, h, w)`` and, to be added half way, ``(B, in_channels, 2 h, 2 w)`` or None -> ``(B,
+        out_channels, 4 h, 4 w)``.
+
     Example:
         >>> Upsampler(8, 4)(torch.zeros(1, 8, 3, 5)).shape
         torch.Size([1, 4, 12, 20])
@@ -204,9 +208,9 @@ class Upsampler(nn.Module):
         self.residual = residual
         self.short_cut = nn.Conv2d(in_channels, out_channels, 1, bias=False) if residual else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, h, w)`` -> ``(B, out_channels, 4 h, 4 w)``."""
-        x = self._twice(x)
+    def forward(self, x: Tensor, half_way: Tensor | None = None) -> Tensor:
+        """See the class."""
+        x = self._twice(x) if half_way is None else self._twice(x) + half_way
         x = self.first(x) + x if self.residual else self.first(x)
         if self.short_cut is None:
             return self.out(self.second(self._twice(x)))
@@ -219,7 +223,7 @@ class Upsampler(nn.Module):
 
 
 class ClipNeck(nn.Module):
-    """Fusion neck, pixel-word transformer and upsampling, over any four maps; the finest of them is not read.
+    """Fusion neck, pixel-word transformer and upsampling, over any four maps; in CRIS the finest is not read.
 
     Args:
         in_channels: Channels of the pyramid, fine to coarse.
@@ -238,13 +242,15 @@ class ClipNeck(nn.Module):
         residual: Short cuts around the convolutions of neck and upsampling, so that what the encoders know reaches the
             head on a straight way before these have learnt anything. CRIS does without.
         centred: See ``PixelWordLayer``. CRIS does without.
+        outlines: Add, half way up, the encoder's map of that grid: where objects are a cell or two wide, outlines must
+            come from a finer map. CRIS does without.
 
     Attributes:
         stride: Stride of ``finest``: a quarter of the middle map's.
         channels: ``out_channels``.
         memory_channels: One map, the transformer's.
         context_channels: Channels of ``context``, what the transformer was given.
-        maps: Which of the encoder's four maps are read: the last three.
+        maps: Which of the encoder's four maps are read: the last three, and that of the outlines.
 
     Shape:
         ``Encoded`` -> ``PixelFeatures``: ``finest (S, out_channels, 4 h, 4 w)``, ``memory`` = [``(S, width, h, w)``],
@@ -252,8 +258,9 @@ class ClipNeck(nn.Module):
         the last layer.
 
     Raises:
-        ValueError: The middle map's stride is no multiple of 4; sizes that do not fit one another; and in ``forward``
-            other channels than declared, a word mask that is not boolean or hides a sentence.
+        ValueError: The middle map's stride is no multiple of 4, or no map has half of it for the outlines; sizes that
+            do not fit one another; and in ``forward`` other channels than declared, a word mask that is not boolean or
+            hides a sentence.
 
     Example:
         >>> neck = ClipNeck((8, 8, 16, 16), (4, 8, 16, 32), word_dim=6, sentence_dim=4, width=8, heads=2)
@@ -281,6 +288,7 @@ class ClipNeck(nn.Module):
         fine_width: int | None = None,
         residual: bool = False,
         centred: bool = False,
+        outlines: bool = False,
     ):
         super().__init__()
         if in_strides[2] % 4:
@@ -288,12 +296,22 @@ class ClipNeck(nn.Module):
                 f"ClipNeck: in_strides={tuple(in_strides)}; the third must be a multiple of 4, because the result has "
                 "a quarter of it."
             )
-        self.maps = (1, 2, 3)
+        self.outlines = None
+        if outlines:
+            if in_strides[2] // 2 not in in_strides:
+                raise ValueError(
+                    f"ClipNeck: in_strides={tuple(in_strides)}; outlines need a map of stride {in_strides[2] // 2}, "
+                    "half of the third map's. Take outlines=False."
+                )
+            self.outlines = list(in_strides).index(in_strides[2] // 2)
+            self.outline = nn.Conv2d(in_channels[self.outlines], width, 3, padding=1, bias=False)
+            self.outline_norm = norm_2d(norm, width)
+        self.maps = (1, 2, 3) if self.outlines is None else tuple(sorted({self.outlines, 1, 2, 3}))
         self.stride = in_strides[2] // 4
         self.channels = out_channels
         self.memory_channels = (width,)
         self.context_channels = width
-        self._expected = (*(in_channels[k] for k in self.maps), word_dim, sentence_dim)
+        self._expected = (*in_channels[1:], word_dim, sentence_dim)
         coarse_width = 2 * width if coarse_width is None else coarse_width
         fine_width = width // 2 if fine_width is None else fine_width
         self.neck = FusionNeck(in_channels[1:], sentence_dim, width, coarse_width, fine_width, norm, residual)
@@ -303,7 +321,7 @@ class ClipNeck(nn.Module):
     def forward(self, encoded: Encoded, explain: bool = False) -> PixelFeatures:
         """See the class."""
         check_word_mask(encoded.word_mask, encoded.words.shape[:2], "ClipNeck")
-        maps = [encoded.pyramid[k] for k in self.maps]
+        maps = encoded.pyramid[1:]
         came = (*(m.values.shape[1] for m in maps), encoded.words.shape[-1], encoded.sentence.shape[-1])
         if came != self._expected:
             raise ValueError(
@@ -313,9 +331,17 @@ class ClipNeck(nn.Module):
         context = self.neck(*maps, encoded.sentence, encoded.image_index)
         asked, attention = self.pixel_words(context, encoded.words, encoded.word_mask, explain)
         return PixelFeatures(
-            finest=self.upsampler(asked),
+            finest=self.upsampler(asked, self._half_way(encoded)),
             stride=self.stride,
             memory=[asked],
             context=context,
             explanation={} if attention is None else {"word_pixel_attention": [attention]},
         )
+
+    def _half_way(self, encoded: Encoded) -> Tensor | None:
+        """The outlines, ``(S, width, 2 h, 2 w)``."""
+        if self.outlines is None:
+            return None
+        feature_map = encoded.pyramid[self.outlines]
+        outlines = self.outline_norm(self.outline(feature_map.values))
+        return replace(feature_map, values=outlines).for_sentences(encoded.image_index)

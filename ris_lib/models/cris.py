@@ -51,6 +51,7 @@ def tiny_neck() -> dict:
         "out_channels": 16,
         "residual": True,
         "centred": True,
+        "outlines": True,
     }
 
 

@@ -86,6 +86,22 @@ def test_short_cuts_lead_around_the_convolutions():
     assert not plain(*maps, source.sentence, INDEX).any()
 
 
+@pytest.mark.parametrize(("strides", "which"), [((4, 8, 8, 8), 0), ((4, 8, 16, 32), 1), ((4, 8, 16, 16), 1)])
+def test_outlines_come_from_the_map_of_the_grid_half_way_up(strides, which):
+    decoder, source = make(strides, outlines=True), encoded(strides)
+    assert decoder.maps == tuple(sorted({which, 1, 2, 3}))
+    base = decoder(source)
+    source.pyramid[which].values += 1.0
+    changed = decoder(source)
+    assert not torch.allclose(changed.finest, base.finest)
+    assert torch.equal(changed.context, base.context) == (which == 0)  # the neck does not read it
+
+
+def test_outlines_need_a_map_of_that_grid():
+    with pytest.raises(ValueError, match=r"outlines need a map of stride 4, half of the third map's"):
+        make((8, 8, 8, 8), outlines=True)
+
+
 def test_coordinates_are_x_before_y_with_both_ends():
     x = append_coordinates(torch.zeros(2, 1, 3, 5))
     torch.testing.assert_close(x[1, 1], torch.linspace(-1, 1, 5).expand(3, 5))
