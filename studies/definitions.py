@@ -121,6 +121,15 @@ VARIANTS: dict[str, Variant] = {
     "lavt_hidden_words": Variant(
         "LAVT, the text tower from hidden words", "lavt_tiny", {"text_tower": {"start": "tiny_encoders"}}
     ),
+    # Our own decisions for models of this size.
+    "lavt_full_rate": Variant(
+        "LAVT, the image tower at the full rate", "lavt_tiny", {"training": {"rate_factors": {}}}
+    ),
+    "eavl_plain_neck": Variant(
+        "EAVL with CRIS's neck as published",
+        "eavl_tiny",
+        {"decoder": {"residual": False, "centred": False, "outlines": False}},
+    ),
     # What is possible without language.
     "lavt_no_sentence": Variant("LAVT, every sentence the same", "lavt_tiny", settings={"same_sentence": "the thing"}),
     "lavt_shuffled": Variant("LAVT, sentences of other pictures", "lavt_tiny", settings={"shuffle_sentences": True}),
@@ -187,6 +196,10 @@ STUDIES: dict[str, Study] = {
     "common_start": Study(
         "What are encoders worth that were trained before?",
         (("lavt", "lavt_fresh"), ("lavt_hidden_words", "lavt")),
+    ),
+    "our_decisions": Study(
+        "What are our own decisions worth, those that training led us to?",
+        (("lavt", "lavt_full_rate"), ("eavl", "eavl_plain_neck")),
     ),
     "without_language": Study(
         "How much is understood, and how much is guessed from where objects usually are?",
