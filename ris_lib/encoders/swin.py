@@ -9,9 +9,9 @@ stands at the beginning of the next stage, so that whatever stands between two s
 
 Source: the layers are those of the library ``transformers``. Called with ``always_partition=True`` they pad a map to
 whole windows first and shift it afterwards, like the Swin that those three systems share; without it a layer shrinks
-its own window, for good, when it meets a small map. (timm shifts first and pads afterwards: other numbers where a map is
-no multiple of the window, unless just the shift is left over.) Layer norms of the four maps belong to the fusion blocks
-that want them.
+its own window, for good, when it meets a small map. (timm shifts first and pads afterwards: other numbers where a map
+is no multiple of the window, unless just the shift is left over.) Layer norms of the four maps belong to the fusion
+blocks that want them.
 """
 
 from __future__ import annotations
