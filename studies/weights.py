@@ -11,7 +11,6 @@ down was measured on the stored file, on every split, once. Per-sentence results
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +105,15 @@ A referring segmentation model of 96-pixel drawn scenes, as `ris_lib` ships it:
 
     model = ris_lib.create_model("{name}", pretrained=True)
 
-**Data.** {json.dumps(data)}: drawn pictures of simple objects with computer-made English sentences. The encoders were
-trained before on the same pictures with labels of each pixel (category, colour, texture, size), which real data sets do
-not have, and on the sentences with hidden words; see `tiny_encoders/encoders.json`.
+**Data.** `{data["version"]}` at {data["size"]} pixels: drawn pictures of simple objects with computer-made English
+sentences. The image tower was trained before on the same pictures with labels of each pixel, which real data sets do
+not have (`tiny_encoders/encoders.json`); the text tower began at random.
 
 **Training.** {config["steps"]:,} steps of {config["images_per_step"]} pictures with at most
 {config["sentences_per_image"]} sentences each ({training["samples"]["pictures"]:,} pictures), seed {config["seed"]},
-peak learning rate {config["learning_rate"]}, {training["training_seconds"] / 60:.0f} minutes on
-{environment["device"]} with {environment["threads"]} thread. The recipe was chosen on `val`; these are the weights
-after the last step, as 16-bit numbers.
+peak learning rate {config["learning_rate"]}, {training["training_seconds"] / 60:.0f} minutes on one thread
+({environment["device"]}, {environment["platform"]}). The recipe was chosen on `val`; these are the weights after the
+last step, as 16-bit numbers.
 
 **Scores** of these numbers as stored, protocol `original`, mIoU with 95 % bootstrap intervals over pictures:
 
