@@ -1,8 +1,10 @@
 """Every notebook of the book, as it stands in the repository."""
 
 import json
+import re
 
 import pytest
+from pybtex.database import parse_file
 
 from tests.book import sources
 from tests.book.template import setup
@@ -30,3 +32,17 @@ def test_notebook_is_stripped_and_starts_with_the_set_up_cell(path):
 def test_chapter_has_its_length_its_sections_and_described_figures(path):
     notebook = load(path)
     assert sources.length(notebook) + sources.sections(notebook) + sources.pictures_without_words(notebook) == []
+
+
+def test_the_bibliography_can_be_read_and_has_every_work_that_is_cited():
+    book = setup.BOOK
+    entries = parse_file(book / "references.bib").entries  # an entry that stands twice is an error here
+    texts = [path.read_text(encoding="utf-8") for path in [*NOTEBOOKS, *book.rglob("*.md")]]
+    cited = {
+        key.strip()
+        for text in texts
+        for keys in re.findall(r"\{cite:[a-z]+\}`([^`]+)`", text)
+        for key in keys.split(",")
+    }
+    assert len(cited) > 30
+    assert cited <= set(entries)
