@@ -114,8 +114,8 @@ not have (`tiny_encoders/encoders.json`); the text tower began at random.
 {config["sentences_per_image"]} sentences each ({training["samples"]["pictures"]:,} pictures), seed {config["seed"]},
 half of the pictures mirrored (with left and right swapped in their sentences), peak learning rate
 {config["learning_rate"]}, {training["training_seconds"] / 60:.0f} minutes on one thread ({environment["device"]},
-{environment["platform"]}). Command: `python -m studies.weights {name}`. The recipe was chosen on `val`; these are the weights after the
-last step, as 16-bit numbers.
+{environment["platform"]}). Command: `python -m studies.weights {name}`. The recipe was chosen on `val`; these are the
+weights after the last step, as 16-bit numbers.
 
 **Scores** of these numbers as stored, protocol `original`, mIoU with 95 % bootstrap intervals over pictures:
 
