@@ -97,8 +97,8 @@ def test_an_objective_needs_a_head_that_fills_what_it_reads(monkeypatch):
 
 
 def test_weights_that_do_not_ship_are_asked_for_in_vain():
-    with pytest.raises(ValueError, match="no weights ship with ris_lib for 'baseline_tiny'"):
-        create_model("baseline_tiny", pretrained=True)
+    with pytest.raises(ValueError, match="no weights ship with ris_lib for 'lavt_base'"):
+        create_model("lavt_base", pretrained=True)
 
 
 def test_no_objective_is_possible():
