@@ -117,7 +117,9 @@ VARIANTS: dict[str, Variant] = {
     # EAVL's head in another model.
     "lavt_aligner": Variant("LAVT with EAVL's head", "lavt_tiny", {"head": _ALIGNER}),
     # The common start.
-    "lavt_fresh": Variant("LAVT, both towers from random weights", "lavt_tiny", settings={"start": "fresh"}),
+    "lavt_fresh": Variant(
+        "LAVT, both towers from random weights, at the full rate", "lavt_tiny", settings={"start": "fresh"}
+    ),
     "lavt_hidden_words": Variant(
         "LAVT, the text tower from hidden words", "lavt_tiny", {"text_tower": {"start": "tiny_encoders"}}
     ),

@@ -296,17 +296,17 @@ class ClipNeck(nn.Module):
                 f"ClipNeck: in_strides={tuple(in_strides)}; the third must be a multiple of 4, because the result has "
                 "a quarter of it."
             )
-        self.outlines = None
+        self.outline_map = None
         if outlines:
             if in_strides[2] // 2 not in in_strides:
                 raise ValueError(
                     f"ClipNeck: in_strides={tuple(in_strides)}; outlines need a map of stride {in_strides[2] // 2}, "
                     "half of the third map's. Take outlines=False."
                 )
-            self.outlines = list(in_strides).index(in_strides[2] // 2)
-            self.outline = nn.Conv2d(in_channels[self.outlines], width, 3, padding=1, bias=False)
+            self.outline_map = list(in_strides).index(in_strides[2] // 2)
+            self.outline = nn.Conv2d(in_channels[self.outline_map], width, 3, padding=1, bias=False)
             self.outline_norm = norm_2d(norm, width)
-        self.maps = (1, 2, 3) if self.outlines is None else tuple(sorted({self.outlines, 1, 2, 3}))
+        self.maps = (1, 2, 3) if self.outline_map is None else tuple(sorted({self.outline_map, 1, 2, 3}))
         self.stride = in_strides[2] // 4
         self.channels = out_channels
         self.memory_channels = (width,)
@@ -340,8 +340,8 @@ class ClipNeck(nn.Module):
 
     def _half_way(self, encoded: Encoded) -> Tensor | None:
         """The outlines, ``(S, width, 2 h, 2 w)``."""
-        if self.outlines is None:
+        if self.outline_map is None:
             return None
-        feature_map = encoded.pyramid[self.outlines]
+        feature_map = encoded.pyramid[self.outline_map]
         outlines = self.outline_norm(self.outline(feature_map.values))
         return replace(feature_map, values=outlines).for_sentences(encoded.image_index)

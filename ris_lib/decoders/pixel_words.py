@@ -11,9 +11,9 @@ The map stays a map: one place of the grid, one query. The words are only read.
 Source: CRIS (Wang et al. 2022), section 3.3 and its released code: norms before *and* after both attentions, a norm
 inside the feed-forward network, fixed sine positions added to queries and keys, not to values. Left out, our decision:
 the dropout on attention weights (training only), because attention runs through one shared, fused function. Ours too
-is ``centred``, which the tiny models have and which is LAVT's (Yang et al. 2022): at first every pixel looks at all
-words alike, so that nearly the same is added everywhere, and which pixel looked at which word is a whisper behind it.
-An instance norm takes away what is the same everywhere and makes the rest loud.
+is ``centred``, for the tiny models, after LAVT (Yang et al. 2022). The idea: where all pixels look at all words alike,
+the same is added everywhere and no pixel stands out. An instance norm takes away what is the same everywhere, so that
+what is left is who looked at which word.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmen
     changes: dict = json.loads(config.changes or "{}")
     changes["training"] = changes.get("training", {}) | {name: getattr(config, name) for name in _OF_RECIPE}
     if config.start == FRESH:  # a factor protects what was learnt before; what starts at random has to learn itself
-        changes["training"]["rate_factors"] = {}
+        changes["training"].setdefault("rate_factors", {})
     if config.size is not None:
         changes["preprocess"] = changes.get("preprocess", {}) | {"size": [config.size, config.size]}
     reads_words = base.tokenizer["kind"] == WordTokenizer.kind

@@ -3,7 +3,7 @@
 - ``tiny``: small towers for 96-pixel pictures; our decision throughout. All tiny recipes have the same towers; the
   image tower starts with weights that ship, the text tower with random ones, because hidden words, which it could be
   trained on, teach it that "red" and "blue" are alike: they stand in the same places. The image tower learns at a tenth
-  of the rate, as CRIS's does: at the full rate the first hundred steps unlearn what it knows.
+  of the rate, as CRIS's does, so that it does not unlearn what it knows; the study ``our_decisions`` compares both.
 - ``small``: Swin-T and a 4-layer BERT, or CLIP's RN50, at 320 pixels; our decision, sized for one GPU of 16 GB.
 - ``base``: the papers' sizes. Swin-B with window 12 and BERT-base at 480 pixels (LAVT, MagNet, LGFormer), or CLIP's
   RN101 at 416 pixels (CRIS).

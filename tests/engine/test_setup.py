@@ -43,6 +43,9 @@ def test_what_was_learnt_before_learns_slowly_and_what_starts_at_random_does_not
     for start, expected in (("encoders", factors), ("fresh", {})):
         model = new_model(settle(settings(tmp_path / "run", start=start)), scenes)
         assert model.config.training["rate_factors"] == expected
+    asked = {"training": {"rate_factors": {"encoder.text_tower.": 0.5}}}
+    model = new_model(settle(settings(tmp_path / "run", start="fresh", changes=asked)), scenes)
+    assert model.config.training["rate_factors"] == asked["training"]["rate_factors"], "what was asked for stays"
 
 
 def test_training_goes_on_from_a_trained_model_with_its_words(tmp_path, settings, complete_run, scenes):
