@@ -61,6 +61,7 @@ book: $(READY) ## Build the book: every page is executed, warnings are errors
 
 test: lint unit notebooks book check-book ## Everything: lint, unit tests, examples, notebooks, the built book
 	$(SAY) "all checks passed"
+	@$(PY) -m tests.browser
 
 test-fast: lint ## Lint and the quick unit tests, under 2 minutes
 	$(SAY) "quick unit tests"

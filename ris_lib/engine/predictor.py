@@ -14,8 +14,10 @@ from PIL import Image
 
 from ris_lib.data import read_picture, restore
 from ris_lib.engine.device import inference, pick_device
+from ris_lib.engine.explain import explanation_views
 from ris_lib.engine.run import load_run
 from ris_lib.models import ReferringSegmenter
+from ris_lib.show.views import View
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,41 @@ class Predictor:
         masks = maps > self.model.config.threshold
         scores = (maps * masks).sum((1, 2)) / masks.sum((1, 2)).clamp(min=1)
         return Prediction(masks.numpy(), maps.numpy(), scores.numpy(), tuple(sentences), unknown)
+
+    def explain(
+        self, image: str | os.PathLike | Image.Image | np.ndarray, sentences: str | Sequence[str]
+    ) -> list[View]:
+        """Segment, and keep what led to the masks: for ``ris_lib.show.explorer``.
+
+        Args:
+            image: As above.
+            sentences: As above.
+
+        Returns:
+            A view for each sentence. Models that explain nothing give views without rows.
+
+        Raises:
+            FileNotFoundError: As above.
+            ValueError: As above.
+
+        Warns:
+            UserWarning: As above.
+
+        Example:
+            >>> from ris_lib import create_model
+            >>> predict = Predictor(create_model("lavt_tiny"), device="cpu")
+            >>> [view] = predict.explain(np.zeros((30, 40, 3), dtype=np.uint8), "the red ball")
+            >>> view.rows[0].title, view.rows[0].items, list(view.rows[0].layers)
+            ('Words in each pixel', ['the', 'red', 'ball'], ['fusion 1', 'fusion 2', 'fusion 3', 'fusion 4'])
+        """
+        picture = read_picture(image)
+        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
+        batch = self.collator.images_only(picture, sentences)
+        self._check_words(sentences)
+        with inference(self.model, self.device):
+            output = self.model(batch.to(self.device), explain=True)
+            masks = self.model.upsample(output.logits, tuple(batch.images.shape[2:])).cpu()
+        return explanation_views(batch, output, masks)
 
     def _check_words(self, sentences: list[str]) -> tuple[tuple[str, ...], ...]:
         """Warn of what the tokeniser lost; returns the unknown words of each sentence."""

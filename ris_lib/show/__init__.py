@@ -1,7 +1,8 @@
-"""Pictures: overlays, grids, comparisons.
+"""Pictures: overlays, grids, comparisons, and the explorer.
 
 ``overlay`` gives an array, for files and the command line; ``show_samples`` and ``compare`` give matplotlib figures,
-for pages. Colours mean the same everywhere, see ``ris_lib.show.palette``.
+for pages; ``explorer`` gives a view to walk through, for pages and notebooks. Colours mean the same everywhere, see
+``ris_lib.show.palette``.
 
 Example:
     >>> import numpy as np
@@ -10,8 +11,21 @@ Example:
     (4, 6, 3)
 """
 
+from ris_lib.show.explorer import Explorer, explorer
 from ris_lib.show.figures import Picture, compare, show_samples
 from ris_lib.show.overlay import overlay
 from ris_lib.show.palette import PALETTE
+from ris_lib.show.views import Layer, Row, View
 
-__all__ = ["PALETTE", "Picture", "compare", "overlay", "show_samples"]
+__all__ = [
+    "PALETTE",
+    "Explorer",
+    "Layer",
+    "Picture",
+    "Row",
+    "View",
+    "compare",
+    "explorer",
+    "overlay",
+    "show_samples",
+]
