@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 MISSING = (
     "no browser was found: the tests of pages in a browser did not run. "
@@ -44,6 +45,14 @@ def needed() -> Iterator[Browser]:
         if found is None:
             (pytest.fail if os.environ.get("RIS_NEED_BROWSER") else pytest.skip)(MISSING)
         yield found
+
+
+def wcag_faults(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2, levels A and AA: rule and place, a line each."""
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    options = {"runOnly": {"type": "tag", "values": tags}, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{fault['id']}: {node['target']} {node['html'][:120]}" for fault in found for node in fault["nodes"]]
 
 
 if __name__ == "__main__":  # `make test` ends with this

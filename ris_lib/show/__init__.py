@@ -2,7 +2,7 @@
 
 ``overlay`` gives an array, for files and the command line; ``show_samples`` and ``compare`` give matplotlib figures,
 for pages; ``explorer`` gives a view to walk through, for pages and notebooks. Colours mean the same everywhere, see
-``ris_lib.show.palette``.
+``ris_lib.show.palette``. ``ris_lib.show.playground``, for live notebooks, needs IPython, so it is imported by name.
 
 Example:
     >>> import numpy as np

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ris_lib.show import Layer, Row, View, explorer
-from tests.browser import needed
+from tests.browser import needed, wcag_faults
 
 SIDE = 96
 SENTENCES = ["red ball", "blue cup on the left"]
@@ -223,6 +223,14 @@ def test_the_overlay_lies_on_the_picture(opened, width, scheme):
     grey = stage(page)
     assert grey[disc(30, 64, 10)].min() > 200
     assert grey[~disc(30, 64, 18)].max() < 60
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out(opened, scheme):
+    page = opened(color_scheme=scheme)
+    button(page, "Queries").click()
+    page.get_by_role("button", name="query 1").click()
+    assert wcag_faults(page) == []
 
 
 def test_paper_gets_the_picture_and_its_maps_without_the_tools(opened):
