@@ -197,4 +197,10 @@ def _objective_dict(value: Any, before: dict[str, dict[str, Any]]) -> dict[str, 
     if isinstance(value, str):
         value = [value]
     new = value if isinstance(value, Mapping) else dict.fromkeys(value)
+    for name, options in new.items():
+        if not isinstance(options, Mapping | None):
+            raise ValueError(
+                f"objectives[{name!r}] is {options!r}; expected options, or None for those it has. What is not "
+                "named is left out."
+            )
     return {name: {**before.get(name, {}), **(options or {})} for name, options in new.items()}

@@ -68,6 +68,8 @@ def test_objectives_by_name_or_with_weights(config):
     assert config.override(objectives=[]).objectives == {}
     changed = config.override(objectives={"segmentation": {"grid": "logits"}})
     assert changed.objectives == {"segmentation": {**kept, "grid": "logits"}}
+    with pytest.raises(ValueError, match=r"objectives\['segmentation'\] is 'none'; expected options, or None"):
+        config.override(objectives={"segmentation": "none"})
 
 
 def test_unknown_overrides_name_the_nearest(config):
