@@ -132,6 +132,9 @@ VARIANTS: dict[str, Variant] = {
         "eavl_tiny",
         {"decoder": {"residual": False, "centred": False, "outlines": False}},
     ),
+    "magnet_no_bias": Variant(
+        "MagNet, masks without a bias as published", "magnet_tiny", {"head": {"foreground": None}}
+    ),
     # What is possible without language.
     "lavt_no_sentence": Variant("LAVT, every sentence the same", "lavt_tiny", settings={"same_sentence": "the thing"}),
     "lavt_shuffled": Variant("LAVT, sentences of other pictures", "lavt_tiny", settings={"shuffle_sentences": True}),
@@ -201,7 +204,7 @@ STUDIES: dict[str, Study] = {
     ),
     "our_decisions": Study(
         "What are our own decisions worth, those that training led us to?",
-        (("lavt", "lavt_full_rate"), ("eavl", "eavl_plain_neck")),
+        (("lavt", "lavt_full_rate"), ("eavl", "eavl_plain_neck"), ("magnet", "magnet_no_bias")),
     ),
     "without_language": Study(
         "How much is understood, and how much is guessed from where objects usually are?",

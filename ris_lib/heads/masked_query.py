@@ -14,6 +14,7 @@ self-attention (over one element it is a linear map of that element's value).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -85,16 +86,19 @@ class MaskedQuery(nn.Module):
         heads: Heads of the attention; must divide ``width``.
         feed_forward: Hidden channels of a layer's feed-forward network.
         width: Channels of the query, a multiple of 4.
+        foreground: Probability, in (0, 1), that a bias, which each query makes beside its kernel, gives a pixel before
+            training; see ``FixedKernel``. None: no bias, as in MagNet's code.
 
     Shape:
         ``finest (S, channels, h, w)``, ``memory`` -> ``MaskOutput`` with ``logits (S, 1, h, w)``, ``aux_logits``: the
         predictions of the initial query and of all layers but the last, and ``centre (S, channels)``, the kernel of the
-        last: ``logits`` is its product with every pixel. With ``explain``: ``centre_states (S, layers + 1, channels)``
-        and ``query_masks (S, layers + 1, h, w)``, the one query after each step.
+        last: ``logits`` is its product with every pixel, plus the bias where there is one. With ``explain``:
+        ``centre_states (S, layers + 1, channels)`` and ``query_masks (S, layers + 1, h, w)``, the one query after each
+        step.
 
     Raises:
-        ValueError: ``memory_channels`` is empty, ``layers`` or ``width`` is out of range, or maps of other channels or
-            another number come.
+        ValueError: ``memory_channels`` is empty, ``layers``, ``width`` or ``foreground`` is out of range, or maps of
+            other channels or another number come.
 
     Example:
         >>> head = MaskedQuery(8, 6, 6, memory_channels=(12, 8), context_channels=None, layers=3, heads=2, width=16)
@@ -122,8 +126,11 @@ class MaskedQuery(nn.Module):
         heads: int = 8,
         feed_forward: int = 2048,
         width: int = 256,
+        foreground: float | None = None,
     ):
         super().__init__()
+        if foreground is not None and not 0 < foreground < 1:
+            raise ValueError(f"MaskedQuery: foreground={foreground}; expected a probability in (0, 1), or None.")
         if not memory_channels:
             raise ValueError("MaskedQuery: memory_channels is empty; take a decoder that keeps its coarser maps.")
         if layers < 1:
@@ -138,9 +145,12 @@ class MaskedQuery(nn.Module):
         self.project = nn.ModuleList(nn.Identity() if c == width else nn.Conv2d(c, width, 1) for c in read)
         self.layers = nn.ModuleList(MaskedQueryLayer(width, heads, feed_forward) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        made = channels if foreground is None else channels + 1
         self.kernel = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, channels)
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, made)
         )
+        if foreground is not None:
+            nn.init.constant_(self.kernel[-1].bias[-1:], math.log(foreground / (1 - foreground)))
         self.channels = channels
 
     def forward(self, features: PixelFeatures, encoded: Encoded, explain: bool = False) -> MaskOutput:
@@ -154,8 +164,10 @@ class MaskedQuery(nn.Module):
                 k = (len(kernels) - 1) % len(memory)
                 keys, values, size = memory[k]
                 query = layer(query, query + self.position, keys, values, attended(predictions[-1], size))
-            kernels.append(self.kernel(self.norm(query)))
-            predictions.append(torch.einsum("sc,schw->shw", kernels[-1], features.finest)[:, None])
+            kernel, bias = self.kernel(self.norm(query)).tensor_split([self.channels], dim=1)
+            mask = torch.einsum("sc,schw->shw", kernel, features.finest)[:, None]
+            kernels.append(kernel)
+            predictions.append(mask if bias.numel() == 0 else mask + bias[..., None, None])
         output = MaskOutput(logits=predictions[-1], aux_logits=predictions[:-1], centre=kernels[-1])
         if explain:
             output.explanation["centre_states"] = torch.stack(kernels, dim=1)

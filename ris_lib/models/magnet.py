@@ -3,7 +3,8 @@
 Published: the encoder with CAM after every stage, the deformable pixel decoder and the query decoder with one query
 (released code); mask grounding, its weight and the weights and temperatures of the alignment loss (abstract and the
 authors' earlier scripts). Ours: the word side without the released code's mask defect (``language_side="ours"``), the
-form of the two training losses, equal weights of cross-entropy and dice, the sizes of ``_tiny`` and ``_small``.
+form of the two training losses, equal weights of cross-entropy and dice, the sizes of ``_tiny`` and ``_small``, and the
+bias of each mask in ``_tiny``; the study ``our_decisions`` compares it with none.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def magnet_tiny() -> ModelConfig:
         **tiny_towers(INTERLEAVED),
         fusion=[{"name": "cam"}] * 4,
         decoder={"name": "light", "width": 32, "word_layers": 0},
-        head={"name": "masked_query", "layers": 3, "heads": 4, "feed_forward": 128, "width": 64},
+        head={"name": "masked_query", "layers": 3, "heads": 4, "feed_forward": 128, "width": 64, "foreground": 0.03},
         objectives={
             "segmentation": {"deep": True, "weights": {"bce": 0.25, "dice": 0.25}},
             "cross_modal_alignment": {

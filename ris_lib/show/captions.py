@@ -62,7 +62,7 @@ def caption(label: str, values: np.ndarray, reading: str, target: np.ndarray | N
         >>> caption("query 1", values, "mask", target)
         'query 1: its mask covers 25 % of the picture. IoU with the target: 1.00.'
         >>> caption("red", values, "share", target)
-        'red: strongest (0.90) at the upper left. Takes 90 % of the pixels on the target, 10 % of the others.'
+        'red: 0.10 to 0.90, strongest at the upper left. Takes 90 % of the pixels on the target, 10 % of the others.'
         >>> caption("red", values / 1.2, "spread", target)
         'red: strongest at the upper left. 75 % of it lies on the target, which covers 25 % of the picture.'
     """
@@ -74,8 +74,10 @@ def caption(label: str, values: np.ndarray, reading: str, target: np.ndarray | N
         return _mask_in_words(label, values > 0.5, target)
     peak = np.unravel_index(int(np.argmax(own)), own.shape)
     where = place(((peak[0] + 0.5) / own.shape[0], (peak[1] + 0.5) / own.shape[1]))
-    number = f" ({own.max():.2f})" if reading == "share" else ""
-    text = f"{label}: strongest{number} {where}."
+    text = f"{label}: strongest {where}."
+    if reading == "share":
+        digits = 2 if np.ptp(own) >= 0.02 else 4  # nearly even shares differ in later places
+        text = f"{label}: {own.min():.{digits}f} to {own.max():.{digits}f}, strongest {where}."
     if target is None or not 0 < target.mean() < 1:
         return text
     if reading == "share":

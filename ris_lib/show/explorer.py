@@ -207,11 +207,12 @@ def _layer(row: Row, name: str, layer: Layer, target: np.ndarray | None) -> dict
 
 
 def _scaled(maps: np.ndarray, reading: str) -> np.ndarray:
-    """Maps as they are drawn: shares against the largest of the layer, spreads each against its own largest."""
+    """Maps as they are drawn: a layer's shares from its lowest to its highest, spreads each against its own highest."""
     if reading == "mask":
         return maps
-    largest = maps.max() if reading == "share" else maps.max(axis=(1, 2), keepdims=True)
-    return maps / np.maximum(largest, 1e-9)
+    if reading == "share":
+        return (maps - maps.min()) / max(float(np.ptp(maps)), 1e-9)
+    return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-9)
 
 
 def _sprite(maps: np.ndarray) -> dict[str, Any]:

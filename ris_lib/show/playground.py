@@ -14,6 +14,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from IPython import get_ipython
 from IPython.display import clear_output, display
 from PIL import Image
 
@@ -114,6 +115,8 @@ class Playground:
 
     def _show(self, notes: list[str]) -> None:
         self.says.value = "".join(f'<p role="alert">{html.escape(note)}</p>' for note in notes)
+        if get_ipython() is None:  # no notebook, nothing to draw in
+            return
         with self.output:
             clear_output(wait=True)
             display(self.answer if self.answer is not None else Image.fromarray(self.picture))

@@ -262,3 +262,29 @@ def test_flops_can_be_counted_without_gradients():
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         head(source, ENCODED)
     assert counter.get_total_flops() > 0
+
+
+def test_a_bias_starts_at_the_share_of_the_foreground():
+    head, source = make(foreground=0.05), features(scale=0.0)
+    with torch.no_grad():
+        head.kernel[-1].weight.zero_()
+    output = head(source, ENCODED)
+    for logits in [output.logits, *output.aux_logits]:
+        assert torch.allclose(logits.sigmoid(), torch.tensor(0.05))
+    assert output.centre.shape == (2, 8)
+
+
+def test_logits_are_the_kernels_product_plus_its_bias():
+    head, source = make(foreground=0.5), features()
+    output = head(source, ENCODED, explain=True)
+    product = torch.einsum("sc,schw->shw", output.centre, source.finest)
+    left = output.logits[:, 0] - product
+    assert torch.allclose(left, left[:, :1, :1].expand_as(left), atol=1e-5)
+    assert left.std() > 0  # each query its own
+    assert output.explanation["centre_states"].shape == (2, 5, 8)
+
+
+@pytest.mark.parametrize("foreground", [0.0, 1.0, -0.1])
+def test_an_impossible_share_is_refused(foreground):
+    with pytest.raises(ValueError, match=r"expected a probability in \(0, 1\), or None"):
+        make(foreground=foreground)

@@ -108,7 +108,7 @@ def test_mouse_hover_shows_and_leaving_brings_back(opened):
     page = opened()
     before = caption(page)
     button(page, "red").hover()
-    assert caption(page).startswith("“red”, stage 1: strongest (0.90) at the upper left.")
+    assert caption(page).startswith("“red”, stage 1: 0.00 to 0.90, strongest at the upper left.")
     grey = stage(page)
     assert grey[:16, :16].mean() > 3 * grey[60:, 60:].mean()
     page.mouse.move(5, 990)
@@ -146,7 +146,7 @@ def test_another_model_keeps_what_is_looked_at(opened):
     button(page, "second").click()
     page.mouse.move(5, 990)
     assert button(page, "stage 2").get_attribute("aria-pressed") == "true"
-    assert caption(page).startswith("“ball”, stage 2: strongest (0.50)")
+    assert caption(page).startswith("“ball”, stage 2: 0.00 to 0.50, strongest")
 
 
 def test_bars_stand_beside_the_query_that_reads_the_words(opened):

@@ -159,3 +159,5 @@ def test_a_caption_compares_with_the_target_or_leaves_it_out():
     assert "12 % of it lies on the target, which covers 12 % of the picture" in caption("x", uniform, "spread", target)
     assert "Takes 11 % of the pixels on the target, 11 % of the others" in caption("x", uniform, "share", target)
     assert caption("x", uniform, "share", np.ones_like(target)).endswith("at the upper left.")
+    nearly = np.array([[0.5001, 0.5002]])
+    assert caption("x", nearly, "share", None) == "x: 0.5001 to 0.5002, strongest at the middle right."
