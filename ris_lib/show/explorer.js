@@ -2,7 +2,7 @@
 function risExplorer(root, D) {
   "use strict";
   const find = (name) => root.querySelector(".ris-" + name);
-  const picture = find("picture"), canvas = root.querySelector(".ris-stage canvas"), target = find("target");
+  const picture = find("picture"), canvas = root.querySelector(".ris-stage canvas"), outlined = find("outline");
   const caption = find("caption"), note = find("note"), bars = find("bars"), items = find("items");
   const strength = root.querySelector("input[type=range]"), outline = root.querySelector("input[type=checkbox]");
   const sprites = {};
@@ -129,8 +129,8 @@ function risExplorer(root, D) {
     items.setAttribute("aria-label", r ? r.title : "Answer");
     items.replaceChildren(tile("answer", null, v.mask, -1, 0), ...(r ? r.items : []).map((label, k) =>
       tile(label, l.scores ? l.scores[k] : null, l.maps, k, k)));
-    target.src = D.targets ? D.png + D.targets[at.sentence] : "";
-    target.hidden = !D.targets || !outline.checked;
+    if (D.targets) outlined.style.backgroundImage = `url(${D.png}${D.targets[at.sentence]})`;
+    outlined.hidden = !D.targets || !outline.checked;
     show(at.pinned);
   }
 
@@ -149,7 +149,7 @@ function risExplorer(root, D) {
 
   root.addEventListener("keydown", walk);
   strength.addEventListener("input", () => { canvas.style.opacity = strength.value / 100; });
-  outline.addEventListener("change", () => { target.hidden = !D.targets || !outline.checked; });
+  outline.addEventListener("change", () => { outlined.hidden = !D.targets || !outline.checked; });
   outline.parentElement.hidden = !D.targets;
   canvas.width = D.width; canvas.height = D.height;
   root.querySelectorAll("[hidden]").forEach((part) => { if (part.dataset.live !== undefined) part.hidden = false; });

@@ -72,7 +72,7 @@ class Explorer:
             + '<div class="ris-main"><div class="ris-stage">'
             f'<img class="ris-picture dark-light" alt="{html.escape(self.alt, quote=True)}" '
             f'width="{self.picture.shape[1]}" height="{self.picture.shape[0]}" src="data:image/jpeg;base64,{jpeg}">'
-            '<canvas aria-hidden="true"></canvas><img class="ris-target dark-light" alt="" hidden></div>'
+            '<canvas aria-hidden="true"></canvas><span class="ris-outline" hidden></span></div>'
             '<div class="ris-side"><figcaption class="ris-caption" aria-live="polite"></figcaption>'
             '<div class="ris-bars" hidden></div><div class="ris-tools" data-live hidden>'
             '<label>Overlay <input type="range" min="0" max="100" value="100"></label>'

@@ -214,7 +214,7 @@ def test_overlay_strength_and_outline_can_be_changed(opened):
 def test_the_overlay_lies_on_the_picture(opened, width, scheme):
     page = opened(width, color_scheme=scheme)
     boxes = [
-        page.locator(f".ris-stage {part}").bounding_box() for part in ("img.ris-picture", "canvas", "img.ris-target")
+        page.locator(f".ris-stage {part}").bounding_box() for part in ("img.ris-picture", "canvas", ".ris-outline")
     ]
     assert boxes[0]["width"] >= min(96, width - 60)
     for box in boxes[1:]:
