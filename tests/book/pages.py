@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup
 
 MAX_BYTES = 1_000_000
+MAX_EXPLORER_BYTES = 150_000
 MAX_IMAGE_WIDTH = 720
 
 
@@ -109,6 +110,8 @@ def weight(page: Path) -> list[str]:
     files = {page}
     wide = []
     for image in (soup(page).find("article") or soup(page)).find_all("img"):
+        if image.get("src", "").startswith("data:"):
+            continue  # it lies in the page itself
         path = (page.parent / unquote(urlsplit(image.get("src", "")).path)).resolve()
         if path.is_file():
             files.add(path)
@@ -118,3 +121,13 @@ def weight(page: Path) -> list[str]:
                     wide.append(f"{path.name} is {opened.width} pixels wide; at most {MAX_IMAGE_WIDTH}")
     size = sum(path.stat().st_size for path in files)
     return wide + ([f"{size} bytes with its pictures; at most {MAX_BYTES}"] if size > MAX_BYTES else [])
+
+
+def explorer_weight(page: Path) -> list[str]:
+    """An explorer, with its style, picture, maps and script, is below 150 kilobytes."""
+    found = []
+    for view in soup(page).select("figure.ris-explorer"):
+        size = sum(len(str(part).encode()) for part in (view.find_previous("style"), view, view.find_next("script")))
+        if size > MAX_EXPLORER_BYTES:
+            found.append(f"{view['id']} has {size} bytes; at most {MAX_EXPLORER_BYTES}")
+    return found

@@ -38,6 +38,7 @@ def complaints(site: Path, page: str) -> list[str]:
         pages.raw_markup,
         pages.structure,
         pages.weight,
+        pages.explorer_weight,
     ):
         found += check(path)
     return found
@@ -227,3 +228,12 @@ def test_a_new_chapter_is_as_ruff_and_nbstripout_want_it(chapter):
     assert len(setup.SOURCE.splitlines()) <= 15
     with pytest.raises(ValueError, match="0 cells have the id 'setup'"):
         setup.refresh({"cells": [], "metadata": {}})
+
+
+def test_a_heavy_explorer_is_found_and_its_own_picture_is_no_file(site):
+    picture = '<img alt="two discs on grey" src="data:image/jpeg;base64,' + "A" * 500 + '">'
+    view = '<style></style><figure class="ris-explorer" id="v">' + picture + "</figure><script>{}</script>"
+    light, heavy = (GOOD.replace("</article>", view.format("x" * size) + "</article>") for size in (10, 150_000))
+    assert light != GOOD
+    assert complaints(site, light) == []
+    assert any("v has 150" in complaint for complaint in complaints(site, heavy))

@@ -71,3 +71,4 @@ def test_every_page_has_language_title_and_one_heading(built):
 
 def test_no_page_is_heavy(built):
     assert report(pages.weight, built) == []
+    assert report(pages.explorer_weight, built) == []
