@@ -1,4 +1,4 @@
-"""The arrows that open a part of the contents say which: the theme draws them without a word for those who listen."""
+"""What the theme and the bibliography leave out for those who do not see the page."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from sphinx.application import Sphinx
 _MAKER = "generate_toctree_html"
 
 
-def name_toggles(
+def amend(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
-    """Wrap the theme's function that makes the contents; Sphinx calls this for each page."""
+    """Amend one page; Sphinx calls this for each."""
     make = context.get(_MAKER)
     if make is not None:
-        context[_MAKER] = lambda *given, **named: named_contents(make(*given, **named))
+        context[_MAKER] = lambda *given, **named: named_toggles(make(*given, **named))
+    if context.get("body"):
+        # the older role is deprecated, and a list's children must be its items
+        context["body"] = context["body"].replace(
+            'role="doc-biblioentry"', 'role="listitem"'
+        )
 
 
-def named_contents(contents: BeautifulSoup | str) -> BeautifulSoup | str:
-    """The same contents; every toggle carries the title of the page that it stands beside."""
+def named_toggles(contents: BeautifulSoup | str) -> BeautifulSoup | str:
+    """The contents, in which every arrow that opens a part says the title that it stands beside."""
     for toggle in () if isinstance(contents, str) else contents.find_all("summary"):
         link = toggle.find_parent("li").find("a")
         toggle["aria-label"] = f"Pages below {link.get_text(strip=True)}"
@@ -29,5 +34,5 @@ def named_contents(contents: BeautifulSoup | str) -> BeautifulSoup | str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Let Sphinx find the hook, behind the theme's own."""
-    app.connect("html-page-context", name_toggles, priority=1000)
+    app.connect("html-page-context", amend, priority=1000)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
