@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ris_lib.contract import Batch
 from ris_lib.data import read_picture, restore
 from ris_lib.engine.device import inference, pick_device
 from ris_lib.engine.explain import explanation_views
@@ -93,10 +94,7 @@ class Predictor:
         Warns:
             UserWarning: The model does not know some words, or a sentence is too long and was cut.
         """
-        picture = read_picture(image)
-        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
-        batch = self.collator.images_only(picture, sentences)
-        unknown = self._check_words(sentences)
+        picture, batch, unknown = self._read(image, sentences)
         with inference(self.model, self.device):
             logits = self.model(batch.to(self.device)).logits
             maps = self.model.upsample(logits, tuple(batch.images.shape[2:]))
@@ -105,7 +103,7 @@ class Predictor:
             raise ValueError("the model's answer is not a number; its weights are damaged, train or fetch them again.")
         masks = maps > self.model.config.threshold
         scores = (maps * masks).sum((1, 2)) / masks.sum((1, 2)).clamp(min=1)
-        return Prediction(masks.numpy(), maps.numpy(), scores.numpy(), tuple(sentences), unknown)
+        return Prediction(masks.numpy(), maps.numpy(), scores.numpy(), tuple(batch.sentences), unknown)
 
     def explain(
         self, image: str | os.PathLike | Image.Image | np.ndarray, sentences: str | Sequence[str]
@@ -133,14 +131,20 @@ class Predictor:
             >>> view.rows[0].title, view.rows[0].items, list(view.rows[0].layers)
             ('Words in each pixel', ['the', 'red', 'ball'], ['fusion 1', 'fusion 2', 'fusion 3', 'fusion 4'])
         """
-        picture = read_picture(image)
-        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
-        batch = self.collator.images_only(picture, sentences)
-        self._check_words(sentences)
+        _, batch, _ = self._read(image, sentences)
         with inference(self.model, self.device):
             output = self.model(batch.to(self.device), explain=True)
             masks = self.model.upsample(output.logits, tuple(batch.images.shape[2:])).cpu()
         return explanation_views(batch, output, masks)
+
+    def _read(
+        self, image: str | os.PathLike | Image.Image | np.ndarray, sentences: str | Sequence[str]
+    ) -> tuple[np.ndarray, Batch, tuple[tuple[str, ...], ...]]:
+        """The picture, the batch, and the unknown words of each sentence."""
+        picture = read_picture(image)
+        sentences = [sentences] if isinstance(sentences, str) else list(sentences)
+        batch = self.collator.images_only(picture, sentences)
+        return picture, batch, self._check_words(sentences)
 
     def _check_words(self, sentences: list[str]) -> tuple[tuple[str, ...], ...]:
         """Warn of what the tokeniser lost; returns the unknown words of each sentence."""
@@ -148,8 +152,8 @@ class Predictor:
         for sentence, unknown, truncated in zip(sentences, tokens.unknown, tokens.truncated):
             if unknown:
                 words = ", ".join(repr(word) for word in unknown)
-                warnings.warn(f"{sentence!r}: the model does not know {words}.", UserWarning, stacklevel=3)
+                warnings.warn(f"{sentence!r}: the model does not know {words}.", UserWarning, stacklevel=4)
             if truncated:
                 length = self.model.tokenizer.length
-                warnings.warn(f"{sentence!r}: only the first {length} tokens were read.", UserWarning, stacklevel=3)
+                warnings.warn(f"{sentence!r}: only the first {length} tokens were read.", UserWarning, stacklevel=4)
         return tuple(tuple(words) for words in tokens.unknown)

@@ -152,6 +152,6 @@ function risExplorer(root, D) {
   outline.addEventListener("change", () => { outlined.hidden = !D.targets || !outline.checked; });
   outline.parentElement.hidden = !D.targets;
   canvas.width = D.width; canvas.height = D.height;
-  root.querySelectorAll("[hidden]").forEach((part) => { if (part.dataset.live !== undefined) part.hidden = false; });
+  find("tools").hidden = false;
   draw();
 }

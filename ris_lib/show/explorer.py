@@ -63,7 +63,9 @@ class Explorer:
         self.alt = alt or "A picture; its sentences are the buttons above it."
 
     def _repr_html_(self) -> str:
-        data = json.dumps(self._data(), separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+        shown = self._data()
+        data = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+        answers = " ".join(view["caption"] for views in shown["views"] for view in views)
         jpeg = _base64(Image.fromarray(self.picture), "JPEG", quality=85, optimize=True)
         name = "ris-" + hashlib.sha256((data + jpeg).encode()).hexdigest()[:12]
         page = (
@@ -74,12 +76,12 @@ class Explorer:
             f'width="{self.picture.shape[1]}" height="{self.picture.shape[0]}" src="data:image/jpeg;base64,{jpeg}">'
             '<canvas aria-hidden="true"></canvas><span class="ris-outline" hidden></span></div>'
             '<div class="ris-side"><figcaption class="ris-caption" aria-live="polite"></figcaption>'
-            '<div class="ris-bars" hidden></div><div class="ris-tools" data-live hidden>'
+            '<div class="ris-bars" hidden></div><div class="ris-tools" hidden>'
             '<label>Overlay <input type="range" min="0" max="100" value="100"></label>'
             '<label><input type="checkbox" checked> Outline of the target</label></div></div></div>'
             + "".join(_pick(part, what) for part, what in (("rows", "Look at"), ("layers", "Layer")))
             + '<p class="ris-note" hidden></p><div class="ris-items" role="toolbar"></div>'
-            f"<noscript>{html.escape(self._without_scripts())}</noscript></figure>"
+            f"<noscript>{html.escape(f'This view needs scripts. {answers}')}</noscript></figure>"
         )
         script = files("ris_lib.show").joinpath("explorer.js").read_text(encoding="utf-8")
         style = files("ris_lib.show").joinpath("explorer.css").read_text(encoding="utf-8")
@@ -97,11 +99,6 @@ class Explorer:
         )
         page = f"{head}<title>Explorer</title><body>{self._repr_html_()}</body></html>"
         Path(path).write_text(page, encoding="utf-8")
-
-    def _without_scripts(self) -> str:
-        """The answers as text."""
-        captions = [view["caption"] for views in self._data()["views"] for view in views]
-        return "This view needs scripts. " + " ".join(captions)
 
     def _data(self) -> dict[str, Any]:
         """What the script reads: numbers and strings only."""
