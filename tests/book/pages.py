@@ -123,6 +123,17 @@ def weight(page: Path) -> list[str]:
     return wide + ([f"{size} bytes with its pictures; at most {MAX_BYTES}"] if size > MAX_BYTES else [])
 
 
+def unnamed(page: Path) -> list[str]:
+    """Arrows that open something without saying what, and sources that are no items of their list."""
+    found = []
+    for toggle in soup(page).find_all("summary"):
+        if not (toggle.get("aria-label") or toggle.get_text(strip=True)):
+            found.append("a summary has neither text nor aria-label")
+    for source in soup(page).select("[role=list] > .citation:not([role=listitem])"):
+        found.append(f"{source.get('id')} lies in a list and is no item of it")
+    return found
+
+
 def explorer_weight(page: Path) -> list[str]:
     """An explorer, with its style, picture, maps and script, is below 150 kilobytes."""
     found = []

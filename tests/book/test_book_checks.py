@@ -39,6 +39,7 @@ def complaints(site: Path, page: str) -> list[str]:
         pages.structure,
         pages.weight,
         pages.explorer_weight,
+        pages.unnamed,
     ):
         found += check(path)
     return found
@@ -237,3 +238,14 @@ def test_a_heavy_explorer_is_found_and_its_own_picture_is_no_file(site):
     assert light != GOOD
     assert complaints(site, light) == []
     assert any("v has 150" in complaint for complaint in complaints(site, heavy))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("<details><summary><i></i></summary>x</details>", "neither text nor aria-label"),
+        ('<div role="list"><div class="citation" id="a1" role="doc-biblioentry">x</div></div>', "a1 lies in a list"),
+    ],
+)
+def test_what_has_no_name_is_found(site, part, message):
+    assert any(message in complaint for complaint in complaints(site, GOOD.replace("</article>", part + "</article>")))

@@ -53,6 +53,10 @@ def test_every_picture_is_described(built):
     assert report(pages.images_without_words, built) == []
 
 
+def test_what_opens_says_what_it_opens(built):
+    assert report(pages.unnamed, built) == []
+
+
 def test_no_page_shows_an_error(built):
     assert report(pages.failures, built) == []
 
