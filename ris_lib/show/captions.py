@@ -28,7 +28,7 @@ def place(at: tuple[float, float]) -> str:
     return f"at the {row} {column}"
 
 
-def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def at_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A map on another grid, bilinear, so that it can be compared with a mask.
 
     Args:
@@ -37,7 +37,7 @@ def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Example:
         >>> import numpy as np
-        >>> resize_map(np.ones((2, 3)), (4, 6)).shape
+        >>> at_size(np.ones((2, 3)), (4, 6)).shape
         (4, 6)
     """
     picture = Image.fromarray(np.asarray(values, dtype=np.float32))
@@ -69,7 +69,7 @@ def caption(label: str, values: np.ndarray, reading: str, target: np.ndarray | N
     own = values
     if target is not None:
         target = np.asarray(target, dtype=bool)
-        values = resize_map(values, target.shape)
+        values = at_size(values, target.shape)
     if reading == "mask":
         return _mask_in_words(label, values > 0.5, target)
     peak = np.unravel_index(int(np.argmax(own)), own.shape)
