@@ -7,8 +7,6 @@ double precision where the page's code allows it.
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -28,12 +26,8 @@ from ris_lib.heads import HEADS, FixedKernel
 from ris_lib.metrics import Accumulator
 from ris_lib.objectives import OBJECTIVES, CrossModalAlignment, InstanceContrast, PixelContrast, Segmentation
 from tests.book.from_notebook import from_notebook
-from tests.book.template import ROOT
+from tests.book.template import ROOT, built_in
 from tests.tiny_batches import make_batch
-
-_spec = importlib.util.spec_from_file_location("built_in", ROOT / "book" / "_ext" / "built_in.py")
-built_in = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(built_in)
 
 #: Parts whose chapter is not written yet.
 PLANNED = {
