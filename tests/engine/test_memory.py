@@ -21,11 +21,14 @@ def use(megabytes: int) -> None:
 
 @ON_LINUX
 def test_the_peak_is_what_was_needed_at_once():
-    measured = PeakMemory("cpu")
-    measured.reset()
-    use(MEGABYTES)
-    use(MEGABYTES)
-    assert 0.9 * MEGABYTES < measured.peak() / 1e6 < 1.5 * MEGABYTES
+    peaks = []
+    for _ in range(3):  # pages of programs that the kernel brings back meanwhile add to some, never take away
+        measured = PeakMemory("cpu")
+        measured.reset()
+        use(MEGABYTES)
+        use(MEGABYTES)
+        peaks.append(measured.peak() / 1e6)
+    assert 0.9 * MEGABYTES < min(peaks) < 1.5 * MEGABYTES
 
 
 @ON_LINUX
