@@ -97,7 +97,7 @@ format: $(READY) ## Format code and strip notebooks
 	@$(PY) book/_setup_cell.py --write
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --keep-id $(NOTEBOOKS),true)
 
-teaser: $(READY) ## Draw book/_static/teaser.png anew
+teaser: $(READY) ## Draw the pictures of the book's front anew: teaser.png and card.png
 	@$(PY) book/_teaser.py
 
 # uv is needed here and nowhere else. The pins stand in pyproject.toml, [tool.uv].
