@@ -16,13 +16,18 @@ from ris_lib._urls import PACKAGE
 BOOK = Path(__file__).parent
 
 SOURCE = f"""\
-# Set-up: installs the library on Colab; elsewhere it only says what the page runs on.
+# Set-up: on Colab, installs the library and what it needs; says what the page runs on.
 import importlib.util
 import os
 import sys
+from importlib import metadata
 
 if "google.colab" in sys.modules and importlib.util.find_spec("ris_lib") is None:
     %pip install -q --no-deps "{PACKAGE}"
+    for need in metadata.requires("ris_lib"):  # such as "torch>=2.6"
+        name = need.split(">=")[0]
+        if "extra ==" not in need and not any(metadata.distributions(name=name)):
+            %pip install -q {{name}}
 
 import torch
 
