@@ -1,7 +1,6 @@
 """What the set-up cell asks of pip, in a shell of IPython whose ``%pip`` only takes notes."""
 
 import importlib.metadata
-import importlib.util
 import re
 import sys
 from types import ModuleType
@@ -22,16 +21,12 @@ LIBRARY = f'install -q --no-deps "{PACKAGE}"'
 def asked(monkeypatch, tmp_path):
     """Run the cell with some packages hidden from it; returns the lines that ``%pip`` was given."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    find_spec, distributions = importlib.util.find_spec, importlib.metadata.distributions
+    distributions = importlib.metadata.distributions
 
     def run(*hidden: str) -> list[str]:
-        def found(name, *package):
-            return None if name in hidden else find_spec(name, *package)
-
         def installed(**context):
             return [] if context.get("name") in hidden else distributions(**context)
 
-        monkeypatch.setattr(importlib.util, "find_spec", found)
         monkeypatch.setattr(importlib.metadata, "distributions", installed)
         monkeypatch.setitem(sys.modules, "page", page := ModuleType("page"))
         shell = InteractiveShell(user_module=page, config=Config(HistoryManager={"enabled": False}))
