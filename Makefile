@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links overfit format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links overfit colab format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -90,6 +90,15 @@ check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 overfit: $(READY) ## Train every tiny model on eight scenes until it knows them, half an hour
 	$(SAY) "eight scenes are learnt by heart"
 	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m long --durations 10
+
+# What Colab lacks is used in 04 (open_clip_torch) and 18 (tyro, widgets); 05 trains. `make colab CHAPTERS=` runs all.
+CHAPTERS ?= 04 05 18
+# Colab's Python, where it is here and no other was named.
+COLAB_PYTHON = $(if $(filter file,$(origin PYTHON)),$(shell command -v python3.13 || echo $(PYTHON)),$(PYTHON))
+
+colab: ## Run chapters as Colab does: its versions (5 GB in _build/colab), one file, the set-up cell
+	$(SAY) "chapters in an environment like Colab's"
+	@$(ONE_THREAD) $(PYTHON) -m tests.colab.check --python $(COLAB_PYTHON) $(CHAPTERS)
 
 format: $(READY) ## Format code, strip notebooks, renew the list of outside links
 	@$(PY) -m ruff check --fix --exit-zero .

@@ -16,21 +16,21 @@ from ris_lib._urls import PACKAGE
 BOOK = Path(__file__).parent
 
 SOURCE = f"""\
-# Set-up: installs the library on Colab; elsewhere it only says what the page runs on.
-import importlib.util
+# Set-up: on Colab, installs the library and what it needs; says what the page runs on.
 import os
 import sys
-
-if "google.colab" in sys.modules and importlib.util.find_spec("ris_lib") is None:
-    %pip install -q --no-deps "{PACKAGE}"
+from importlib.metadata import distributions, requires, version
 
 import torch
 
-import ris_lib
-
+if "google.colab" in sys.modules and not any(distributions(name="ris_lib")):
+    %pip install -q --no-deps "{PACKAGE}"
+    for name in [need.split(">")[0] for need in requires("ris_lib") if ";" not in need]:
+        if not any(distributions(name=name)):  # what Colab has stays as it is
+            %pip install -q {{name}}
 PROFILE = os.environ.get("RIS_PROFILE", "quick")  # or "gpu", or "full"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-print(f"ris_lib {{ris_lib.__version__}}, torch {{torch.__version__}}, {{DEVICE}}, {{PROFILE}}")"""
+print(f"ris_lib {{version('ris_lib')}}, torch {{torch.__version__}}, {{DEVICE}}, {{PROFILE}}")"""
 
 #: papermill puts its parameters behind the cell with this tag; the page shows the cell folded.
 TAGS = ["parameters", "hide-input"]
