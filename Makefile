@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book test test-fast lint unit notebooks check-book overfit format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links overfit format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -91,13 +91,21 @@ overfit: $(READY) ## Train every tiny model on eight scenes until it knows them,
 	$(SAY) "eight scenes are learnt by heart"
 	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m long --durations 10
 
-format: $(READY) ## Format code and strip notebooks
+format: $(READY) ## Format code, strip notebooks, renew the list of outside links
 	@$(PY) -m ruff check --fix --exit-zero .
 	@$(PY) -m ruff format .
 	@$(PY) book/_setup_cell.py --write
+	@$(PY) book/_links.py
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --keep-id $(NOTEBOOKS),true)
 
-teaser: $(READY) ## Draw book/_static/teaser.png anew
+pdf: $(READY) ## Print the built book to _build/ris-book.pdf (needs Chromium)
+	$(SAY) "printing the book; some minutes"
+	@$(PY) -m book._pdf
+
+check-links: ## Visit every address in book/_links.txt (needs the network)
+	@$(PYTHON) book/_links.py --visit
+
+teaser: $(READY) ## Draw the pictures of the book's front anew: teaser.png and card.png
 	@$(PY) book/_teaser.py
 
 # uv is needed here and nowhere else. The pins stand in pyproject.toml, [tool.uv].

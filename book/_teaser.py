@@ -1,6 +1,8 @@
-"""Draw ``book/_static/teaser.png``, the picture of the README and the introduction (``make teaser``).
+"""Draw the pictures of the book's front (``make teaser``).
 
-Two scenes of the embedded data set, three sentences each: the same picture, another sentence, another object.
+``book/_static/teaser.png`` stands in the README and the introduction: two scenes of the embedded data set, three sentences
+each; the same picture, another sentence, another object. ``card.png`` is what others see where an address of the book is
+shared (``book/_ext/social.py``): less, and larger, because it is shown small.
 """
 
 from __future__ import annotations
@@ -24,22 +26,55 @@ def chosen(scene) -> list:
     return list(best.values())[:SENTENCES]
 
 
-def main() -> None:
-    """Draw and save the picture."""
+def draw_sentence(axis, image, mask, sentence: str, size: float, contour: int) -> None:
+    """The picture, all dim but for the mask, below its sentence in letters of ``size`` points; the contour is in pixels."""
+    axis.imshow(overlay(image, mask, colour="target", contour=contour))
+    axis.set_title(f"“{sentence}”", fontsize=size)
+    axis.set_axis_off()
+
+
+def teaser() -> Picture:
+    """All scenes, all their sentences."""
     figure = Picture("", figsize=(7.0, 4.9), layout="constrained")
     axes = figure.subplots(len(SCENES), SENTENCES)
     for row, name in zip(axes, SCENES, strict=True):
         scene = make_scene(*name)
         image, ids = draw(scene, size=SIZE)
         for axis, expression in zip(row, chosen(scene), strict=True):
-            axis.imshow(
-                overlay(image, ids == expression.target + 1, colour="target", contour=4)
+            draw_sentence(
+                axis, image, ids == expression.target + 1, expression.sentence, 9, 4
             )
-            axis.set_title(f"“{expression.sentence}”", fontsize=9)
-            axis.set_axis_off()
-    figure.savefig(
-        Path(__file__).parent / "_static" / "teaser.png", metadata={"Software": None}
+    return figure
+
+
+def card() -> Picture:
+    """The title beside one scene with two of its sentences, 1200 x 630 pixels."""
+    figure = Picture("", figsize=(12.0, 6.3))
+    figure.text(
+        0.033,
+        0.775,
+        "Referring\nimage\nsegmentation",
+        fontsize=32,
+        fontweight="bold",
+        linespacing=1.3,
+        va="top",
     )
+    figure.text(0.033, 0.19, "a book that runs", fontsize=24)
+    scene = make_scene(*SCENES[0])
+    image, ids = draw(scene, size=2 * SIZE)
+    for left, expression in zip((0.35, 0.675), chosen(scene)[::2], strict=True):
+        axis = figure.add_axes([left, 0.18, 0.305, 0.305 * 12.0 / 6.3])
+        draw_sentence(
+            axis, image, ids == expression.target + 1, expression.sentence, 20, 10
+        )
+    return figure
+
+
+def main() -> None:
+    """Draw and save both."""
+    static = Path(__file__).parent / "_static"
+    for name, figure in (("teaser", teaser()), ("card", card())):
+        figure.savefig(static / f"{name}.png", metadata={"Software": None})
 
 
 if __name__ == "__main__":

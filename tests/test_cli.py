@@ -143,6 +143,7 @@ def test_bench_says_on_what_it_was_measured(capsys):
     assert values["threads"] >= 1
 
 
+@pytest.mark.slow
 def test_bench_of_data_and_models(capsys):
     assert main(["bench", "data", "models", "--models", "baseline_tiny", "--seconds", "0.01"]) == 0
     shown = capsys.readouterr().out
@@ -248,6 +249,7 @@ def test_an_error_of_the_system_is_told_in_words():
     assert cli._message(PermissionError(13, "Permission denied", "a.png")).startswith("a.png cannot be read or written")
 
 
+@pytest.mark.slow
 def test_warnings_are_as_before_after_a_command():
     shown = warnings.showwarning
     main(["models"])

@@ -52,7 +52,8 @@ def prose(notebook: dict) -> str:
                 fences.append((match[1], directive is not None and directive not in _NOT_PROSE))
             elif all(is_prose for _, is_prose in fences) and not line.lstrip().startswith(("|", ":")):
                 kept.append(line)
-    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", " ", "\n".join(kept), flags=re.DOTALL)
+    text = re.sub(r"\{py:\w+\}`~[\w.]*\.(\w+)`", r"\1", "\n".join(kept))  # a reader sees the last name alone
+    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", " ", text, flags=re.DOTALL)
     return re.sub(r"\{[\w:-]+\}`|\]\([^)]*\)|<!--.*?-->|<[^>]+>", " ", text, flags=re.DOTALL)
 
 

@@ -1,10 +1,18 @@
-"""The template of the set-up cell, ``book/_setup_cell.py``, as a module; ``book`` itself is no package."""
+"""Modules of ``book`` for the tests (``book`` itself is no package): the set-up cell, which chapter builds what."""
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 
-_spec = importlib.util.spec_from_file_location("setup_cell", ROOT / "book" / "_setup_cell.py")
-setup = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(setup)
+
+def _module(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem.lstrip("_"), ROOT / "book" / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+setup = _module("_setup_cell.py")
+built_in = _module("_ext/built_in.py")

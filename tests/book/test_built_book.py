@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.book import pages
+from tests.book.template import built_in
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
@@ -47,6 +48,13 @@ def test_every_page_of_the_contents_is_built(built):
 
 def test_no_link_is_broken(built):
     assert report(pages.broken_links, built, SITE) == []
+
+
+@pytest.mark.parametrize(("name", "chapter"), built_in.BUILT_IN.items())
+def test_the_reference_points_to_the_chapter_that_builds_a_class(built, name, chapter):
+    entries = [entry for page in (SITE / "reference").glob("*.html") if (entry := pages.soup(page).find(id=name))]
+    links = [link["href"] for entry in entries for link in entry.find_parent("dl").find_all("a", href=True)]
+    assert f"../chapters/{chapter}.html" in links
 
 
 def test_every_picture_is_described(built):

@@ -54,6 +54,7 @@ def test_no_more_parameters_and_flops_than_official_code(subject):
     assert values["within_bounds"]
 
 
+@pytest.mark.slow
 def test_runs_of_a_tiny_model():
     subject = find_subjects("baseline_tiny")[0]
     runs = list(measure_model(subject, batches=(1, 2), precisions=("fp32", "bf16"), seconds=0.001))
@@ -72,6 +73,7 @@ def test_a_training_step_that_takes_too_long_is_left_out():
     assert run["note"].startswith("training step left out: about ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), ValueError("batch norm\nof one")])
 def test_what_cannot_be_measured_is_noted(error, monkeypatch):
     def fail(*arguments):

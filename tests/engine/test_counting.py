@@ -36,6 +36,7 @@ def test_fast_paths_are_counted_and_then_allowed_again():
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models("*_tiny"))
 def test_shapes_alone_give_the_numbers_of_the_real_model(name):
     real, shapes = create_model(name), build_shapes(name)

@@ -46,6 +46,7 @@ def stop_after(monkeypatch, step, number=signal.SIGTERM):
     monkeypatch.setattr(module, "_optimise", optimise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_ten_steps_a_stop_and_ten_more_are_twenty_bit_for_bit(tmp_path, settings, monkeypatch, number, code):
     whole = train(settings(tmp_path / "whole", steps=20), progress=False)
@@ -178,6 +179,7 @@ def test_every_parameter_is_trained(tmp_path, settings, complete_run):
     assert [name for name in before if torch.equal(before[name], after[name])] == []
 
 
+@pytest.mark.slow
 def test_forty_steps_lower_the_loss(tmp_path, settings):
     run = train(settings(tmp_path / "run", steps=40, limit=2, sentences_per_image=4), progress=False)
     losses = [float(row["loss"]) for row in csv.DictReader((run / "metrics.csv").open())]
@@ -238,6 +240,7 @@ def test_shuffled_sentences_and_size_reach_the_model(tmp_path, settings, complet
     assert json.loads((run / "config.json").read_text())["shuffle_sentences"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_a_number_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path, settings, monkeypatch, where):
     forward, calls = ReferringSegmenter.forward, []

@@ -41,6 +41,7 @@ def test_loading_gives_the_same_masks(saved, load):
     assert torch.equal(again(make_batch()).logits, model(make_batch()).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models("*_tiny"))
 def test_a_fresh_process_gives_the_same_masks(name, tmp_path):
     torch.manual_seed(0)

@@ -31,6 +31,7 @@ def test_forward_loss_backward_and_gradients_for_every_parameter(name):
     assert sum(p.numel() for part in (model.encoder, model.decoder, model.head) for p in part.parameters()) < 1.9e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models("*_tiny"))
 def test_a_few_steps_lower_the_loss(name):
     torch.manual_seed(0)

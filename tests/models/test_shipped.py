@@ -44,6 +44,7 @@ def test_a_recipe_and_its_weights_agree(name):
     assert stored.override(training=recipe(name).training) == recipe(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_models())
 def test_the_numbers_are_reproduced_on_some_pictures(name):
     promised = shipped_scores(name)["quick"]

@@ -317,6 +317,7 @@ def test_bfloat16_autocast(mask_id):
     torch.testing.assert_close(prediction, exact, atol=0.1, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_it_learns_what_only_the_segment_tells(encoder):
     """One picture, one sentence of one word, whose name is its segment's half: 60 steps are enough."""
     batch = make_batch(index=(0,) * 4, length=1)

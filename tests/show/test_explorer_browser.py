@@ -9,6 +9,8 @@ from PIL import Image
 from ris_lib.show import Layer, Row, View, explorer
 from tests.browser import needed, wcag_faults
 
+pytestmark = pytest.mark.slow
+
 SIDE = 96
 SENTENCES = ["red ball", "blue cup on the left"]
 BARS = [[("red", 0.9), ("ball", 0.1)], [("red", 0.2), ("ball", 0.8)]]

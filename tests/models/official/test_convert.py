@@ -95,6 +95,7 @@ def test_a_converted_model_predicts_and_is_scored(tmp_path, monkeypatch, capsys)
     assert json.loads(numbers.read_text())["model"] == "lavt_base"
 
 
+@pytest.mark.slow
 def test_a_converted_magnet_takes_the_released_language_side_and_can_be_given_the_other(tmp_path, monkeypatch):
     model, file = save_small("MagNet", tmp_path, monkeypatch)
     convert(file, tmp_path / "out")

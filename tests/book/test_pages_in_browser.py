@@ -1,0 +1,36 @@
+"""The built book in a browser: nobody is shut out, nothing fails, a phone need not scroll sideways."""
+
+import pytest
+
+from tests.book.test_built_book import SITE, built, of_the_book  # noqa: F401  (a fixture)
+from tests.browser import needed, wcag_faults
+
+pytestmark = pytest.mark.book
+
+chromium = pytest.fixture(scope="module")(needed)
+
+#: Said on every page by sphinx-thebe, which we do not use; harmless.
+HARMLESS = ("THEBE_JS_URL has already been declared",)
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)])
+def test_every_page_can_be_used(chromium, built, scheme, size):  # noqa: F811
+    context = chromium.new_context(viewport=size, color_scheme=scheme)
+    asked = []  # of other hosts; the first view needs nothing from outside
+    context.route("http*://**", lambda route: (asked.append(route.request.url), route.abort()))
+    faults = []
+    for path in of_the_book(built):
+        name, page, said = path.relative_to(SITE), context.new_page(), []
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.goto(path.as_uri())
+        faults += [f"{name}: {line}" for line in wcag_faults(page)]
+        faults += [f"{name}: script: {line}" for line in said if not any(part in line for part in HARMLESS)]
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > size["width"] + 1:
+            faults.append(f"{name}: {wide} pixels wide on a screen of {size['width']}")
+        faults += [f"{name}: asks {address}" for address in asked]
+        asked.clear()
+        page.close()
+    context.close()
+    assert not faults, "\n".join(faults)
