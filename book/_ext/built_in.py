@@ -15,6 +15,8 @@ BUILT_IN = {
     "ris_lib.fusion.wpa.WPA": "06_words_meet_pixels",
     "ris_lib.decoders.detail_merge.DetailMerge": "05_first_model",
     "ris_lib.heads.fixed_kernel.FixedKernel": "05_first_model",
+    "ris_lib.heads.mask_generator.MaskGenerator": "10_proposals",
+    "ris_lib.heads.sentence_mask_alignment.SentenceMaskAlignment": "10_proposals",
     "ris_lib.objectives.segmentation.Segmentation": "05_first_model",
     "ris_lib.objectives.instance_contrast.InstanceContrast": "09_contrastive_losses",
     "ris_lib.objectives.pixel_contrast.PixelContrast": "09_contrastive_losses",

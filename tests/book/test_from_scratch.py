@@ -22,7 +22,7 @@ from ris_lib.encoders.tiny_image import PixelAttention
 from ris_lib.encoders.tiny_text import TinyText
 from ris_lib.engine import Predictor
 from ris_lib.fusion import FUSIONS, PWAM, WPA, LateFusion
-from ris_lib.heads import HEADS, FixedKernel
+from ris_lib.heads import HEADS, FixedKernel, SentenceMaskAlignment
 from ris_lib.metrics import Accumulator
 from ris_lib.objectives import OBJECTIVES, CrossModalAlignment, InstanceContrast, PixelContrast, Segmentation
 from tests.book.from_notebook import from_notebook
@@ -35,7 +35,6 @@ PLANNED = {
     "CAM",
     "SentenceKernel",
     "CentreEmbedding",
-    "SentenceMaskAlignment",
     "VisionLanguageAligner",
     "MaskedQuery",
     "MaskGrounding",
@@ -158,6 +157,26 @@ def test_fixed_kernel():
     finest = torch.randn(2, 6, 3, 5, requires_grad=True)
     state = theirs(PixelFeatures(finest, 4), None)
     assert_same([ours(finest)], [state.logits], finest)
+
+
+@single_precision
+@pytest.mark.parametrize("variant", ["mixture", "linear"])
+def test_sentence_mask_alignment(variant):
+    page = from_notebook("10_proposals", "SentenceMaskAlignmentFromScratch")
+    sizes = {"queries": 3, "layers": 1, "heads": 2, "width": 12, "feed_forward": 20, "variant": variant}
+    theirs = SentenceMaskAlignment(6, 7, 7, (5, 4), None, **sizes)
+    ours = with_weights_of(page.SentenceMaskAlignmentFromScratch(6, 7, (5, 4), **sizes), theirs)
+    finest = torch.randn(3, 6, 8, 10, requires_grad=True)
+    memory = [torch.randn(3, channels, *size, requires_grad=True) for channels, size in ((5, (2, 3)), (4, (4, 5)))]
+    _, words, mask = pixels_and_words(6, 7)
+    index = torch.where(mask, torch.arange(6), -1)
+    encoded = Encoded([], words, words.mean(dim=1), mask, index, torch.arange(3))
+    output = theirs(PixelFeatures(finest, 4, memory=memory), encoded, explain=True)
+    logits, proposals, log_weights = ours(finest, memory, words, index)
+    expected = [output.logits, output.query_logits, output.explanation["query_scores"]]
+    for our, their in zip([logits, proposals, log_weights.exp()], expected, strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-4, atol=1e-4)
+    assert_same([logits], [output.logits], finest, *memory, words)
 
 
 def test_segmentation():
