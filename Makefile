@@ -85,7 +85,7 @@ notebooks: $(READY) ## Run every cell of every notebook
 
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"
-	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -m book
+	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -n 2 --dist worksteal -m book
 
 overfit: $(READY) ## Train every tiny model on eight scenes until it knows them, half an hour
 	$(SAY) "eight scenes are learnt by heart"
