@@ -63,7 +63,7 @@ test: lint unit notebooks book check-book ## Everything: lint, unit tests, examp
 	$(SAY) "all checks passed"
 	@$(PY) -m tests.browser
 
-test-fast: lint ## Lint and the quick unit tests, under 2 minutes
+test-fast: lint ## Lint and the quick unit tests, about 2 minutes
 	$(SAY) "quick unit tests"
 	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m "not slow and not long and not book"
 
