@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ris_lib import cli
-from ris_lib.cli import main
+from ris_lib.cli import command, main
 from ris_lib.engine.interrupt import Stopped
 
 ROOT = Path(__file__).parents[1]
@@ -238,15 +237,16 @@ def test_being_stopped_has_its_own_code(monkeypatch, capsys, error, code):
 
 def test_an_error_of_a_worker_is_told_in_one_line():
     error = ValueError("Caught ValueError in worker.\nOriginal Traceback (most recent call last):\nValueError: a: b\n")
-    assert cli._message(error) == "a: b"
-    assert cli._message(ValueError("plain")) == "plain"
+    assert command._message(error) == "a: b"
+    assert command._message(ValueError("plain")) == "plain"
 
 
 def test_an_error_of_the_system_is_told_in_words():
-    assert cli._message(OSError(28, "No space left")) == (
+    assert command._message(OSError(28, "No space left")) == (
         "a file cannot be read or written: No space left. Choose another place, or mend this one."
     )
-    assert cli._message(PermissionError(13, "Permission denied", "a.png")).startswith("a.png cannot be read or written")
+    denied = PermissionError(13, "Permission denied", "a.png")
+    assert command._message(denied).startswith("a.png cannot be read or written")
 
 
 @pytest.mark.slow

@@ -104,6 +104,32 @@ def read_refer(root: str | Path, name: str, split_by: str) -> list[dict[str, Any
     return rows
 
 
+def photographs_of(root: str | Path, name: str, split_by: str) -> dict[str, tuple[int, int] | None]:
+    """Which photographs the refs of one data set are on, without looking at masks.
+
+    Args:
+        root: The folder that holds ``refcoco/``, ``refcoco+/``, ``refcocog/``.
+        name: ``refcoco``, ``refcoco+`` or ``refcocog``.
+        split_by: ``unc``, ``umd`` or ``google``.
+
+    Returns:
+        File name -> (height, width) in pixels, None where the file does not say; in the order of the refs.
+
+    Raises:
+        ValueError: As for ``read_refer``.
+        FileNotFoundError: A file is not where it was expected.
+    """
+    refs_file, instances_file = refer_files(root, name, split_by)
+    images = _by_id(_load_instances(instances_file)["images"], instances_file, "image")
+    found = {}
+    for number in dict.fromkeys(ref["image_id"] for ref in unpickle_refs(refs_file)):
+        if number not in images:
+            raise ValueError(f"{refs_file}: image_id {number} is not in {instances_file}; take both from one release.")
+        size = _size(images[number])
+        found[_file_name(images[number])] = None if None in size else size
+    return found
+
+
 def unpickle_refs(path: str | Path) -> list[dict[str, Any]]:
     """Read a list of refs, by an unpickler that runs no code.
 
@@ -143,15 +169,12 @@ def _row(ref: dict, images: dict, annotations: dict, categories: dict) -> dict[s
     image = images.get(ref["image_id"])
     if image is None:
         raise ValueError(f"image_id {ref['image_id']} is not in instances.json; take both files from the same release.")
-    file_name = image.get("file_name")
-    if not isinstance(file_name, str) or Path(file_name).name != file_name:
-        raise ValueError(f"image {ref['image_id']} has file_name {file_name!r}; expected the plain name of a file.")
     height, width = _size(image)
     rle = _mask(annotation, height, width)
     return {
         "split": ref["split"],
         "image_id": ref["image_id"],
-        "file_name": file_name,
+        "file_name": _file_name(image),
         "height": height,
         "width": width,
         "ref_id": ref["ref_id"],
@@ -206,6 +229,14 @@ def _category(annotation: dict, categories: dict) -> str:
     if number is not None and not _is_whole(number):
         raise ValueError(f"annotation {annotation['id']} has category_id {number!r}; expected a whole number.")
     return str(categories.get(number, {}).get("name", ""))
+
+
+def _file_name(image: dict) -> str:
+    """The name of an image's file: of a file in a folder of photographs, and of nothing elsewhere."""
+    name = image.get("file_name")
+    if not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..") or set(name) & set("\\:\0"):
+        raise ValueError(f"image {image['id']} has file_name {name!r}; expected the plain name of a file.")
+    return name
 
 
 def _size(image: dict) -> tuple[int | None, int | None]:
