@@ -22,6 +22,8 @@ BUILT_IN = {
     "ris_lib.objectives.pixel_contrast.PixelContrast": "09_contrastive_losses",
     "ris_lib.objectives.cross_modal_alignment.CrossModalAlignment": "09_contrastive_losses",
     "ris_lib.metrics.accumulator.Accumulator": "01_task_and_scores",
+    "ris_lib.encoders.staged.StagedEncoder": "13_systems_assembled",
+    "ris_lib.models.segmenter.ReferringSegmenter": "13_systems_assembled",
     "ris_lib.engine.predictor.Predictor": "18_your_own_image",
 }
 

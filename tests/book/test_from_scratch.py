@@ -329,3 +329,21 @@ def test_a_definition_that_needs_the_running_page_is_refused():
     made = from_notebook("02_data", "read_by_hand", annotation_of={}, image_of={})
     with pytest.raises(KeyError):
         made.read_by_hand({"ann_id": 1, "image_id": 1})
+
+
+@single_precision
+@pytest.mark.parametrize("system", ["baseline", "lavt", "cris", "alignformer", "coupalign", "eavl", "magnet"])
+def test_assembled(system):
+    names = ("AssembledFromScratch", "build_parts", "everything", "what_is_read", "renamed")
+    page = from_notebook("13_systems_assembled", *names)
+    theirs = create_model(f"{system}_tiny").eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():  # no gate stays closed
+            parameter += 0.05 * torch.randn_like(parameter)
+    ours = page.AssembledFromScratch(**page.build_parts(theirs.config, page.what_is_read)).eval()
+    ours.load_state_dict(page.renamed(theirs.state_dict()))
+    batch = make_batch(size=(64, 96))
+    batch.images.requires_grad_()
+    assert_same([ours(batch)], [theirs(batch).logits], batch.images)
+    whole = page.AssembledFromScratch(**page.build_parts(theirs.config, page.everything))
+    assert set(ours.state_dict()) <= set(whole.state_dict())
