@@ -24,6 +24,7 @@ BUILT_IN = {
     "ris_lib.metrics.accumulator.Accumulator": "01_task_and_scores",
     "ris_lib.encoders.staged.StagedEncoder": "13_systems_assembled",
     "ris_lib.models.segmenter.ReferringSegmenter": "13_systems_assembled",
+    "ris_lib.metrics.paired.Gain": "15_error_analysis",
     "ris_lib.engine.predictor.Predictor": "18_your_own_image",
 }
 

@@ -8,6 +8,7 @@ double precision where the page's code allows it.
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -23,7 +24,7 @@ from ris_lib.encoders.tiny_text import TinyText
 from ris_lib.engine import Predictor
 from ris_lib.fusion import FUSIONS, PWAM, WPA, LateFusion
 from ris_lib.heads import HEADS, FixedKernel, SentenceMaskAlignment
-from ris_lib.metrics import Accumulator
+from ris_lib.metrics import Accumulator, gain_over_sentences
 from ris_lib.objectives import OBJECTIVES, CrossModalAlignment, InstanceContrast, PixelContrast, Segmentation
 from tests.book.from_notebook import from_notebook
 from tests.book.template import ROOT, built_in
@@ -347,3 +348,18 @@ def test_assembled(system):
     assert_same([ours(batch)], [theirs(batch).logits], batch.images)
     whole = page.AssembledFromScratch(**page.build_parts(theirs.config, page.everything))
     assert set(ours.state_dict()) <= set(whole.state_dict())
+
+
+def test_paired_gain():
+    page = from_notebook("15_error_analysis", "interval_v1", "draw_pictures", "mean_interval", "paired_gain")
+    random = np.random.default_rng(4)
+    pictures = random.integers(30, size=150)  # in no order, and of unequal sizes
+    numbers = np.arange(150)
+    columns = {"image_id": 1000 - pictures, "ref_id": numbers, "sentence_id": numbers, "sentence": numbers.astype(str)}
+    some, others = random.random((2, 150)) ** (1 + pictures % 3)
+    theirs = gain_over_sentences(*(pa.table({**columns, "iou": iou}) for iou in (some, others)), seed=5, resamples=300)
+    times = page.draw_pictures(theirs.count, 300, seed=5)
+    ours = page.paired_gain(some, others, columns["image_id"], times)
+    assert ours == pytest.approx((theirs.gain, theirs.low, theirs.high), abs=1e-12)
+    in_turn = page.interval_v1(some, columns["image_id"], 300, seed=5)
+    assert in_turn == pytest.approx(page.mean_interval(some, columns["image_id"], times), abs=1e-12)
