@@ -52,8 +52,10 @@ def save_with_targets(result: EvalResult, path: Path) -> None:
 
     Args:
         result: Of drawn scenes.
-        path: The file; columns are those of ``EvalResult.sentences`` and of ``target_of``.
+        path: The file; columns are those of ``EvalResult.sentences`` and of ``target_of``, and the protocol is in its
+            metadata, so that two protocols cannot be compared.
     """
     rows = [{**row, **target_of(row["ref_id"])} for row in result.sentences.to_pylist()]
+    table = pa.Table.from_pylist(rows).replace_schema_metadata(result.sentences.schema.metadata)
     with atomic_write(path) as partial:
-        pq.write_table(pa.Table.from_pylist(rows), partial)
+        pq.write_table(table, partial)

@@ -29,7 +29,9 @@ def test_single_sentences_are_kept_with_their_targets(val, tmp_path):
     torch.manual_seed(0)
     result = evaluate(create_model("baseline_tiny"), val, progress=False, device="cpu")
     save_with_targets(result, tmp_path / "sentences.parquet")
-    rows = pq.read_table(tmp_path / "sentences.parquet").to_pylist()
+    table = pq.read_table(tmp_path / "sentences.parquet")
+    assert table.schema.metadata[b"protocol"] == b"original"
+    rows = table.to_pylist()
     assert len(rows) == result.counts["sentences"]
     assert {"sentence", "kind", "iou", "category", "size", "same_category", "objects"} <= set(rows[0])
     assert np.mean([row["iou"] for row in rows]) == pytest.approx(result.scores.miou)
