@@ -22,10 +22,17 @@ from ris_lib.encoders.swin import SwinImage
 from ris_lib.encoders.tiny_image import PixelAttention
 from ris_lib.encoders.tiny_text import TinyText
 from ris_lib.engine import Predictor
-from ris_lib.fusion import FUSIONS, PWAM, WPA, LateFusion
-from ris_lib.heads import HEADS, FixedKernel, SentenceMaskAlignment
+from ris_lib.fusion import CAM, FUSIONS, PWAM, WPA, LateFusion
+from ris_lib.heads import HEADS, FixedKernel, MaskedQuery, SentenceMaskAlignment
 from ris_lib.metrics import Accumulator, gain_over_sentences
-from ris_lib.objectives import OBJECTIVES, CrossModalAlignment, InstanceContrast, PixelContrast, Segmentation
+from ris_lib.objectives import (
+    OBJECTIVES,
+    CrossModalAlignment,
+    InstanceContrast,
+    MaskGrounding,
+    PixelContrast,
+    Segmentation,
+)
 from tests.book.from_notebook import from_notebook
 from tests.book.template import ROOT, built_in
 from tests.tiny_batches import make_batch
@@ -33,12 +40,9 @@ from tests.tiny_batches import make_batch
 #: Parts whose chapter is not written yet.
 PLANNED = {
     "VLBA",
-    "CAM",
     "SentenceKernel",
     "CentreEmbedding",
     "VisionLanguageAligner",
-    "MaskedQuery",
-    "MaskGrounding",
 }
 
 
@@ -363,3 +367,50 @@ def test_paired_gain():
     assert ours == pytest.approx((theirs.gain, theirs.low, theirs.high), abs=1e-12)
     in_turn = page.interval_v1(some, columns["image_id"], 300, seed=5)
     assert in_turn == pytest.approx(page.mean_interval(some, columns["image_id"], times), abs=1e-12)
+
+
+@pytest.mark.parametrize("pools", [(1, 2, 3, 6), (1, 4)])
+def test_cam(pools):
+    page = from_notebook("12_mask_grounding", "CAMFromScratch")
+    theirs = CAM(16, 7, pools)
+    ours = with_weights_of(page.CAMFromScratch(16, 7, pools), theirs)
+    pixels, words, mask = pixels_and_words(16, 7)
+    fused = theirs(pixels, (5, 4), words, mask)
+    new_pixels, new_words, decoder_map = ours(pixels, (5, 4), words, mask)
+    assert_same(
+        [new_pixels, new_words[mask], decoder_map], [fused.pixels, fused.words[mask], fused.pyramid], pixels, words
+    )
+
+
+@single_precision
+def test_masked_query():
+    page = from_notebook("12_mask_grounding", "MaskedQueryFromScratch")
+    sizes = {"layers": 3, "heads": 2, "feed_forward": 20, "width": 12, "foreground": 0.1}
+    theirs = MaskedQuery(6, 7, 7, (5, 4), None, **sizes)
+    ours = page.MaskedQueryFromScratch(6, (5, 4), **sizes)
+    torch.testing.assert_close(ours.kernel[-1].bias[-1], theirs.kernel[-1].bias[-1])  # the start of the bias
+    ours.load_state_dict(stirred(theirs).state_dict())
+    finest = torch.randn(3, 6, 8, 10, requires_grad=True)
+    memory = [torch.randn(3, channels, *size, requires_grad=True) for channels, size in ((5, (2, 3)), (4, (4, 5)))]
+    output = theirs(PixelFeatures(finest, 4, memory=memory), None)
+    assert_same(ours(finest, memory), [*output.aux_logits, output.logits], finest, *memory)
+
+
+@single_precision
+def test_mask_grounding():
+    page = from_notebook("12_mask_grounding", "MaskGroundingFromScratch")
+    sizes = {"width": 12, "layers": 2, "heads": 3, "feed_forward": 24}
+    dims = Dims((1, 1, 1, 5), 1, (), None, 7, 7, vocabulary_size=11, mask_id=2)
+    theirs = MaskGrounding(dims, dropout=0.0, **sizes)
+    ours = with_weights_of(page.MaskGroundingFromScratch(7, 5, 11, **sizes), theirs)
+    batch = make_batch(size=(32, 48))
+    batch.masks[1] = False  # no segment is told
+    words = torch.randn(*batch.token_ids.shape, 7, requires_grad=True)
+    coarsest = torch.randn(len(batch), 5, 6, 9, requires_grad=True)
+    second = Encoded([FeatureMap(coarsest, 8, True)] * 4, words, None, None, None, batch.image_index)
+    state = ModelState(None, None, None, None, lambda batch, hidden, stand_in: second)
+    hidden = batch.word_mask & (torch.arange(words.shape[1]) == 1)
+    expected = theirs.predict(state, batch, hidden)
+    scores = ours(words, coarsest, batch.word_mask, batch.masks).log_softmax(dim=2)
+    real = batch.word_mask
+    assert_same([scores[real]], [expected[real]], words, coarsest)
