@@ -14,6 +14,7 @@ BUILT_IN = {
     "ris_lib.fusion.pwam.PWAM": "06_words_meet_pixels",
     "ris_lib.fusion.wpa.WPA": "06_words_meet_pixels",
     "ris_lib.fusion.cam.CAM": "12_mask_grounding",
+    "ris_lib.fusion.vlba.VLBA": "07_both_ways",
     "ris_lib.decoders.detail_merge.DetailMerge": "05_first_model",
     "ris_lib.heads.fixed_kernel.FixedKernel": "05_first_model",
     "ris_lib.heads.mask_generator.MaskGenerator": "10_proposals",

@@ -16,13 +16,13 @@ from torch import nn
 
 from ris_lib import create_model
 from ris_lib.attention import MultiHeadAttention
-from ris_lib.contract import Dims, Encoded, FeatureMap, MaskOutput, ModelState, PixelFeatures
+from ris_lib.contract import Dims, Encoded, FeatureMap, MaskOutput, ModelState, PixelFeatures, Reads
 from ris_lib.decoders import DetailMerge
 from ris_lib.encoders.swin import SwinImage
 from ris_lib.encoders.tiny_image import PixelAttention
 from ris_lib.encoders.tiny_text import TinyText
 from ris_lib.engine import Predictor
-from ris_lib.fusion import CAM, FUSIONS, PWAM, WPA, LateFusion
+from ris_lib.fusion import CAM, FUSIONS, PWAM, VLBA, WPA, LateFusion
 from ris_lib.heads import HEADS, FixedKernel, MaskedQuery, SentenceMaskAlignment
 from ris_lib.metrics import Accumulator, gain_over_sentences
 from ris_lib.objectives import (
@@ -39,7 +39,6 @@ from tests.tiny_batches import make_batch
 
 #: Parts whose chapter is not written yet.
 PLANNED = {
-    "VLBA",
     "SentenceKernel",
     "CentreEmbedding",
     "VisionLanguageAligner",
@@ -414,3 +413,19 @@ def test_mask_grounding():
     scores = ours(words, coarsest, batch.word_mask, batch.masks).log_softmax(dim=2)
     real = batch.word_mask
     assert_same([scores[real]], [expected[real]], words, coarsest)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("direction", ["both", "to_pixels", "to_words"])
+@pytest.mark.parametrize("gated", [True, False])
+def test_vlba(direction, heads, gated):
+    page = from_notebook("07_both_ways", "VLBAFromScratch")
+    reads = Reads() if gated else Reads(pixels=False, words=False)
+    theirs = VLBA(12, 10, heads=heads, direction=direction, reads=reads)
+    ours = with_weights_of(page.VLBAFromScratch(12, 10, heads, direction, gated), theirs)
+    pixels, words, mask = pixels_and_words(12, 10)
+    fused = theirs(pixels, (5, 4), words, mask)
+    expected = [fused.pixels, fused.words, fused.pyramid, fused.decoder_words]
+    assert_same(ours(pixels, words, mask), expected, pixels, words)
+    if direction != "to_pixels":
+        assert (fused.decoder_words[~mask] == 0).all()
