@@ -17,6 +17,8 @@ BUILT_IN = {
     "ris_lib.fusion.vlba.VLBA": "07_both_ways",
     "ris_lib.decoders.detail_merge.DetailMerge": "05_first_model",
     "ris_lib.heads.fixed_kernel.FixedKernel": "05_first_model",
+    "ris_lib.heads.centre_embedding.CentreEmbedding": "08_centre_embedding",
+    "ris_lib.heads.centre_generator.CentreGenerator": "08_centre_embedding",
     "ris_lib.heads.mask_generator.MaskGenerator": "10_proposals",
     "ris_lib.heads.sentence_mask_alignment.SentenceMaskAlignment": "10_proposals",
     "ris_lib.heads.masked_query.MaskedQuery": "12_mask_grounding",

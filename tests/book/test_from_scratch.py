@@ -23,7 +23,8 @@ from ris_lib.encoders.tiny_image import PixelAttention
 from ris_lib.encoders.tiny_text import TinyText
 from ris_lib.engine import Predictor
 from ris_lib.fusion import CAM, FUSIONS, PWAM, VLBA, WPA, LateFusion
-from ris_lib.heads import HEADS, FixedKernel, MaskedQuery, SentenceMaskAlignment
+from ris_lib.heads import HEADS, CentreEmbedding, FixedKernel, MaskedQuery, SentenceMaskAlignment
+from ris_lib.heads.centre_generator import CentreGenerator
 from ris_lib.metrics import Accumulator, gain_over_sentences
 from ris_lib.objectives import (
     OBJECTIVES,
@@ -40,7 +41,6 @@ from tests.tiny_batches import make_batch
 #: Parts whose chapter is not written yet.
 PLANNED = {
     "SentenceKernel",
-    "CentreEmbedding",
     "VisionLanguageAligner",
 }
 
@@ -429,3 +429,31 @@ def test_vlba(direction, heads, gated):
     assert_same(ours(pixels, words, mask), expected, pixels, words)
     if direction != "to_pixels":
         assert (fused.decoder_words[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("layers", [0, 1, 4])
+def test_centre_embedding(layers):
+    """More layers than maps read them in turn; the last state, all states and their masks are the library's."""
+    page = from_notebook("08_centre_embedding", "CentreEmbeddingFromScratch", "group_v1")
+    sizes = {"layers": layers, "heads": 2, "feed_forward": 20}
+    theirs = CentreEmbedding(6, 8, 8, (12, 12), None, **sizes)
+    ours = with_weights_of(page.CentreEmbeddingFromScratch(6, 8, (12, 12), **sizes), theirs)
+    finest = torch.randn(3, 6, 8, 10, requires_grad=True)
+    memory = [torch.randn(3, 12, *size, requires_grad=True) for size in ((2, 3), (4, 5))]
+    _, words, mask = pixels_and_words(6, 8)
+    encoded = Encoded([], words, words.mean(dim=1), mask, torch.where(mask, torch.arange(6), -1), torch.arange(3))
+    output = theirs(PixelFeatures(finest, 4, memory=memory), encoded, explain=True)
+    logits, centres, biases = ours(finest, memory, words, mask)
+    torch.testing.assert_close(page.group_v1(centres, biases, finest), logits)
+    expected = [torch.cat([*output.aux_logits, output.logits], dim=1), output.explanation["centre_states"]]
+    assert_same([logits, centres], expected, finest, *memory[:layers], words)
+    torch.testing.assert_close(centres[:, -1], output.centre)
+
+
+def test_centre_generator():
+    page = from_notebook("08_centre_embedding", "CentreGeneratorFromScratch")
+    theirs = CentreGenerator(8, (12, 12, 12), layers=2, heads=4, feed_forward=10)
+    ours = with_weights_of(page.CentreGeneratorFromScratch(8, (12, 12, 12), 2, 4, 10), theirs)
+    state = torch.randn(3, 8, requires_grad=True)
+    memory = [torch.randn(3, 12, *size, requires_grad=True) for size in ((2, 3), (4, 5), (1, 7))]
+    assert_same([ours(state, memory)], [theirs(state, memory)], state, *memory[:2])
