@@ -185,8 +185,8 @@ def test_explain_shows_the_steps_and_changes_nothing():
     assert states.shape == (2, 5, 8)
     assert masks.shape == (2, 5, 13, 9)
     assert torch.equal(states[:, -1], plain.centre)
-    assert torch.equal(masks[:, -1:], plain.logits.sigmoid())
-    assert torch.equal(masks[:, :1], plain.aux_logits[0].sigmoid())
+    torch.testing.assert_close(masks[:, -1:], plain.logits.sigmoid())  # a sigmoid of many differs in the last bit
+    torch.testing.assert_close(masks[:, :1], plain.aux_logits[0].sigmoid())
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
