@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ris_lib._names import unknown
 from ris_lib.data.download.fetch import fetch
@@ -93,8 +93,8 @@ def download_photographs(
         DownloadError: Some could not be had, or there is too little space.
         FileNotFoundError: The annotations of a data set are not there.
     """
-    if images not in ("needed", "all", "none"):
-        raise unknown("choice of images", images, ("needed", "all", "none"))
+    if images not in get_args(Images):
+        raise unknown("choice of images", images, get_args(Images))
     if images == "none":
         return 0
     root = Path(root)

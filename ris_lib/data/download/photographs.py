@@ -1,4 +1,4 @@
-"""The photographs that the chosen data sets refer to, one by one: a third of COCO's train2014.
+"""The photographs that the chosen data sets refer to, one by one: less than half of COCO's train2014.
 
 Each is fetched into memory, decoded, compared with the size that its annotations are made for, and only then written.
 Whatever is there already is not fetched again, so that a stopped download goes on where it was.

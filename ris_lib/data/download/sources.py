@@ -1,8 +1,9 @@
 """Where the official files are: the one table of addresses, sizes and checksums, ``sources.json`` beside this module.
 
 The host that the authors named has been silent since 2022; what is listed are copies of its files in the Internet
-Archive, and COCO's own host for the photographs. Every checksum of an archive was stated by two public repositories
-that do not depend on each other. None was fetched by us: whatever arrives is checked before it is used.
+Archive, and COCO's own host for the photographs. The SHA-256 of each of the three archives of annotations was stated by
+two public repositories that do not depend on each other. None was fetched by us: whatever arrives is checked before it
+is used.
 """
 
 from __future__ import annotations
