@@ -36,15 +36,16 @@ def naming_accuracy(model: ReferringSegmenter, dataset: ReferringDataset, seed: 
     """
     if LOSS not in model.objectives:
         raise ValueError(f"{model.config.recipe} has no objective {LOSS!r}; it has {', '.join(model.objectives)}.")
-    objective = model.objectives[LOSS]
+    objective, device = model.objectives[LOSS], next(model.parameters()).device
     model.eval()
     torch.manual_seed(seed)
     asked, named = [], []
     for batch in DataLoader(dataset, batch_size=8, collate_fn=model.collator()):
-        hidden = choose_hidden(batch.word_index, batch.word_mask, objective.share)
+        hidden = choose_hidden(batch.word_index, batch.word_mask, objective.share)  # the same on every device
+        batch, hidden = batch.to(device), hidden.to(device)
         guesses = objective.predict(model.compute(batch), batch, hidden).argmax(dim=-1)
-        asked.append(batch.token_ids[hidden])
-        named.append(guesses[hidden])
+        asked.append(batch.token_ids[hidden].cpu())
+        named.append(guesses[hidden].cpu())
     words, guesses = torch.cat(asked), torch.cat(named)
     return {
         "words": len(words),

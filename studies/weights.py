@@ -36,7 +36,7 @@ RESULTS = ROOT / "book" / "results"
 WITH_OBJECTIVES = frozenset({"magnet_tiny"})
 
 
-def config_of(name: str, start: str | None = None) -> TrainConfig:
+def config_of(name: str, start: str | None = None, device: str = "cpu") -> TrainConfig:
     """The settings of the training; ``start="fresh"`` leaves out the common start."""
     return TrainConfig(
         out=RUNS.parent / "weights" / "-".join(filter(None, [name, start])),
@@ -46,7 +46,7 @@ def config_of(name: str, start: str | None = None) -> TrainConfig:
         seed=SEED,
         evaluate_every=STEPS // 10,
         flip=True,
-        device="cpu",
+        device=device,
         threads=1,
         resume=True,
     )
@@ -113,9 +113,9 @@ not have (`tiny_encoders/encoders.json`); the text tower began at random.
 **Training.** {config["steps"]:,} steps of {config["images_per_step"]} pictures with at most
 {config["sentences_per_image"]} sentences each ({training["samples"]["pictures"]:,} pictures), seed {config["seed"]},
 half of the pictures mirrored (with left and right swapped in their sentences), peak learning rate
-{config["learning_rate"]}, {training["training_seconds"] / 60:.0f} minutes on one thread ({environment["device"]},
-{environment["platform"]}). Command: `python -m studies.weights {name}`. The recipe was chosen on `val`; these are the
-weights after the last step, as 16-bit numbers.
+{config["learning_rate"]}, {training["training_seconds"] / 60:.0f} minutes {_where(environment)}. Command:
+`python -m studies.weights {name}`. The recipe was chosen on `val`; these are the weights after the last step, as 16-bit
+numbers.
 
 **Scores** of these numbers as stored, protocol `original`, mIoU with 95 % bootstrap intervals over pictures:
 
@@ -130,9 +130,15 @@ one seed: differences to other models of the size of the intervals say nothing a
 """
 
 
-def ship(name: str) -> None:
-    """Train, store, measure and describe one model."""
-    run = train(config_of(name))
+def _where(environment: dict[str, Any]) -> str:
+    """On what a model was trained."""
+    device = environment["device"]
+    return f"on one thread ({environment['platform']})" if device == "cpu" else f"on a GPU ({device})"
+
+
+def ship(name: str, device: str = "cpu") -> None:
+    """Train, store, measure and describe one model; measured is on the CPU, where most readers will run it."""
+    run = train(config_of(name, device=device))
     folder = weights_folder() / name
     store(run, folder, name in WITH_OBJECTIVES)
     scores = {"training": training_report(run), **measure(name, folder, RESULTS / "sentences" / f"{name}.parquet")}
@@ -140,9 +146,9 @@ def ship(name: str) -> None:
     (folder / CARD).write_text(card(name, scores), encoding="utf-8")
 
 
-def without_start(name: str) -> None:
+def without_start(name: str, device: str = "cpu") -> None:
     """Train the same model from random weights, and keep its scores alone."""
-    run = train(config_of(name, "fresh"))
+    run = train(config_of(name, "fresh", device))
     folder = run.parent / f"{run.name}-16bit"
     store(run, folder, objectives=False)
     write_json(RESULTS / "fresh" / f"{name}.json", {"training": training_report(run), **measure(name, folder)})
@@ -153,10 +159,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", choices=[*MODELS, []], metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--fresh", action="store_true", help="from random weights; nothing ships")
+    parser.add_argument("--device", default="cpu", help="where they are trained")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     for name in asked.models or MODELS:
-        (without_start if asked.fresh else ship)(name)
+        (without_start if asked.fresh else ship)(name, asked.device)
     if not asked.fresh:
         write_json(weights_folder() / CHECKSUMS, checksums(weights_folder()))
 
