@@ -46,7 +46,6 @@ def magnet_tiny() -> ModelConfig:
                 "heads": 4,
                 "feed_forward": 128,
                 "dropout": 0.0,
-                "mask_code": "region",
                 "most": 2,
                 "weights": {"mask_grounding": 0.1},
             },
