@@ -14,6 +14,7 @@ def folder(tmp_path):
     for name, scores in {"lavt": [0.2, 0.3, 0.1], "lavt_grounding": [0.7, 0.8, 0.4, 0.9]}.items():
         for seed, miou in enumerate(scores):
             report = {"result": {"miou": miou, "prec": {"0.5": miou / 2}}, "training_seconds": 120, "parameters": 7}
+            report["environment"] = {"device": "cpu" if seed else "gpu"}
             report["hidden_words"] = {"accuracy": 0.25} if "grounding" in name else None
             result_path(name, seed, tmp_path).write_text(json.dumps(report))
     return tmp_path
@@ -44,6 +45,7 @@ def test_a_variant_has_its_means(folder):
     assert found["mean_miou"] == pytest.approx(0.7)
     assert found["mean_prec_0.5"] == pytest.approx(0.35)
     assert (found["minutes"], found["hidden_word_accuracy"]) == (2, 0.25)
+    assert found["devices"] == ["cpu", "gpu"]
     assert summary("magnet", folder) == {"title": "MagNet", "seeds": []}
 
 
