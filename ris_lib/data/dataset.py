@@ -59,6 +59,16 @@ class PhotographFolder:
         raise FileNotFoundError(f"picture {number} is missing; expected {places}. {self.hint}".rstrip())
 
 
+def photographs_below(root: str | Path) -> PhotographFolder:
+    """The photographs of the official data sets, wherever below ``root`` they are.
+
+    Example:
+        >>> [folder.as_posix() for folder in photographs_below("data").folders]
+        ['data/images/train2014', 'data/images/mscoco/images/train2014']
+    """
+    return PhotographFolder([Path(root) / folder for folder in _PHOTOGRAPHS], "The photographs are COCO's train2014.")
+
+
 class PictureArray:
     """Pictures of one size in one array on disk, mapped into memory by each process that reads them.
 
@@ -236,7 +246,7 @@ def load_dataset(
         raise unknown("split", split, known, of=f"{name} ({split_by}) in {root}")
     dataset = ReferringDataset(
         index.filter(split=split),
-        PhotographFolder([root / folder for folder in _PHOTOGRAPHS], "The photographs are COCO's train2014."),
+        photographs_below(root),
         name,
         split,
         split_by,

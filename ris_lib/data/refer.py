@@ -13,16 +13,26 @@ Nagaraja et al. 2016 (RefCOCOg).
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from tqdm import tqdm
 
 from ris_lib._names import unknown
-from ris_lib.data.sample import RLE
-from ris_lib.data.segmentation import to_rle
+from ris_lib.data.records import (
+    annotation_of,
+    box_of,
+    by_id,
+    category_of,
+    file_name_of,
+    image_of,
+    is_whole,
+    load_instances,
+    mask_of,
+    sentences_of,
+    size_of,
+)
 from ris_lib.data.unpickle import load_pickle
 
 #: Which cuts into splits (``split_by``) each data set has; the first is the one that papers use.
@@ -87,10 +97,10 @@ def read_refer(root: str | Path, name: str, split_by: str) -> list[dict[str, Any
     """
     refs_file, instances_file = refer_files(root, name, split_by)
     refs = unpickle_refs(refs_file)
-    instances = _load_instances(instances_file)
-    images = _by_id(instances["images"], instances_file, "image")
-    annotations = _by_id(instances["annotations"], instances_file, "annotation")
-    categories = _by_id(instances["categories"], instances_file, "category")
+    instances = load_instances(instances_file)
+    images = by_id(instances["images"], instances_file, "image")
+    annotations = by_id(instances["annotations"], instances_file, "annotation")
+    categories = by_id(instances["categories"], instances_file, "category")
     seen: set[int] = set()
     rows = []
     for ref in tqdm(refs, desc=f"reading {name} ({split_by})", unit=" refs", delay=2.0):
@@ -120,13 +130,13 @@ def photographs_of(root: str | Path, name: str, split_by: str) -> dict[str, tupl
         FileNotFoundError: A file is not where it was expected.
     """
     refs_file, instances_file = refer_files(root, name, split_by)
-    images = _by_id(_load_instances(instances_file)["images"], instances_file, "image")
+    images = by_id(load_instances(instances_file)["images"], instances_file, "image")
     found = {}
     for number in dict.fromkeys(ref["image_id"] for ref in unpickle_refs(refs_file)):
         if number not in images:
             raise ValueError(f"{refs_file}: image_id {number} is not in {instances_file}; take both from one release.")
-        size = _size(images[number])
-        found[_file_name(images[number])] = None if None in size else size
+        size = size_of(images[number])
+        found[file_name_of(images[number])] = None if None in size else size
     return found
 
 
@@ -151,134 +161,32 @@ def unpickle_refs(path: str | Path) -> list[dict[str, Any]]:
         if lacking:
             raise ValueError(f"{path}: ref number {position} has no {', '.join(lacking)}; is this a list of refs?")
         for key in ("ref_id", "ann_id", "image_id"):
-            if not _is_whole(ref[key]):
-                raise ValueError(f"{path}: ref number {position} has {key} {ref[key]!r}; expected a whole number.")
+            if not is_whole(ref[key]):
+                raise ValueError(f"{path}: ref number {position} has {key} {short(ref[key])}; expected a whole number.")
+        if not isinstance(ref["split"], str):
+            raise ValueError(
+                f"{path}: ref number {position} has split {short(ref['split'])}; expected a name such as 'val'."
+            )
     return refs
 
 
 def _row(ref: dict, images: dict, annotations: dict, categories: dict) -> dict[str, Any]:
     """One ref joined with its annotation and its image, by id."""
-    annotation = annotations.get(ref["ann_id"])
-    if annotation is None:
-        raise ValueError(f"ann_id {ref['ann_id']} is not in instances.json; take both files from the same release.")
-    if annotation.get("image_id") != ref["image_id"]:
-        raise ValueError(
-            f"it is on image {ref['image_id']}, but its annotation {ref['ann_id']} is on image "
-            f"{annotation.get('image_id')}; take both files from the same release."
-        )
-    image = images.get(ref["image_id"])
-    if image is None:
-        raise ValueError(f"image_id {ref['image_id']} is not in instances.json; take both files from the same release.")
-    height, width = _size(image)
-    rle = _mask(annotation, height, width)
+    annotation = annotation_of(ref, annotations)
+    image = image_of(ref, images)
+    height, width = size_of(image)
+    rle = mask_of(annotation, height, width)
     return {
         "split": ref["split"],
         "image_id": ref["image_id"],
-        "file_name": _file_name(image),
+        "file_name": file_name_of(image),
         "height": height,
         "width": width,
         "ref_id": ref["ref_id"],
         "referent_id": ref["ann_id"],
-        "category": _category(annotation, categories),
+        "category": category_of(annotation, categories),
         "crowd": bool(annotation.get("iscrowd", 0)),
-        "box": _box(annotation),
+        "box": box_of(annotation),
         "rle": None if rle is None else rle["counts"],
-        **_sentences(ref),
+        **sentences_of(ref),
     }
-
-
-def _sentences(ref: dict) -> dict[str, list]:
-    """The cleaned sentences (``sent``; ``raw`` where cleaning left nothing), none dropped: duplicates count twice."""
-    entries = ref["sentences"]
-    if not isinstance(entries, list) or not entries:
-        raise ValueError("it has no sentence; every ref needs at least one.")
-    for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("sent"), str) or not _is_whole(entry.get("sent_id")):
-            raise ValueError(f"its sentence {entry!r} has no text in 'sent' or no number in 'sent_id'.")
-    return {
-        "sentences": [e["sent"] if e["sent"].strip() else str(e.get("raw", "")) for e in entries],
-        "sentence_ids": [entry["sent_id"] for entry in entries],
-        "kinds": [""] * len(entries),
-    }
-
-
-def _mask(annotation: dict, height: int | None, width: int | None) -> RLE | None:
-    segmentation = annotation.get("segmentation")
-    if not segmentation:
-        return None
-    if height is None or width is None:
-        raise ValueError(f"annotation {annotation['id']} has a mask, but its image has no height and width.")
-    try:
-        return to_rle(segmentation, height, width)
-    except ValueError as error:
-        raise ValueError(f"annotation {annotation['id']}: {error}") from error
-
-
-def _box(annotation: dict) -> list[float]:
-    """COCO's (x, y, width, height) as xyxy."""
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
-        raise ValueError(f"annotation {annotation['id']} has bbox {box!r}; expected four numbers x, y, width, height.")
-    x, y, width, height = box
-    return [x, y, x + width, y + height]
-
-
-def _category(annotation: dict, categories: dict) -> str:
-    """The name of an annotation's class; empty where the file does not say."""
-    number = annotation.get("category_id")
-    if number is not None and not _is_whole(number):
-        raise ValueError(f"annotation {annotation['id']} has category_id {number!r}; expected a whole number.")
-    return str(categories.get(number, {}).get("name", ""))
-
-
-def _file_name(image: dict) -> str:
-    """The name of an image's file: of a file in a folder of photographs, and of nothing elsewhere."""
-    name = image.get("file_name")
-    if not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..") or set(name) & set("\\:\0"):
-        raise ValueError(f"image {image['id']} has file_name {name!r}; expected the plain name of a file.")
-    return name
-
-
-def _size(image: dict) -> tuple[int | None, int | None]:
-    """Height and width of an image record; both None where one is not known."""
-    size = image.get("height"), image.get("width")
-    if None in size:
-        return None, None
-    if not all(_is_whole(side) and side > 0 for side in size):
-        raise ValueError(f"image {image['id']} has height, width = {size}; expected positive whole numbers.")
-    return size
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _load_instances(path: Path) -> dict[str, list]:
-    try:
-        instances = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is no readable JSON, perhaps truncated ({error}). "
-            "Compare its size and checksum with the official file and fetch it again."
-        ) from error
-    for part in ("images", "annotations", "categories"):
-        if not isinstance(instances, dict) or not isinstance(instances.get(part), list):
-            raise ValueError(f"{path} has no list {part!r}; expected COCO's instances format.")
-    return instances
-
-
-def _by_id(entries: list, path: Path, what: str) -> dict[int, dict]:
-    """Records by their id: position in the list means nothing."""
-    if not all(isinstance(entry, dict) and _is_whole(entry.get("id")) for entry in entries):
-        raise ValueError(
-            f"{path}: a record of the list of {what} records has no whole number as id; expected COCO's instances "
-            "format."
-        )
-    table = {entry["id"]: entry for entry in entries}
-    if len(table) != len(entries):
-        raise ValueError(f"{path}: two records of kind {what} have the same id; fetch the official file again.")
-    return table

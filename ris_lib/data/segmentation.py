@@ -6,9 +6,10 @@ so that masks agree with COCO's own to the pixel. Polygons are united: a pixel u
 
 from __future__ import annotations
 
+import math
+from reprlib import repr as short
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as coco_mask
 
 from ris_lib.data.sample import RLE
@@ -28,8 +29,8 @@ def to_rle(segmentation: list | dict[str, Any], height: int, width: int) -> RLE:
         a pixel covers none.
 
     Raises:
-        ValueError: The mask has another size than the picture, a polygon has fewer than three corners or a value that
-            is no finite number, or the run lengths are damaged.
+        ValueError: The mask has another size than the picture, a polygon has fewer than three corners, a value that is
+            no finite number or one far out of the picture, or the run lengths are damaged.
 
     Example:
         >>> rle = to_rle([[0, 0, 2, 0, 2, 2, 0, 2], [1, 0, 3, 0, 3, 2, 1, 2]], height=2, width=4)
@@ -46,17 +47,23 @@ def to_rle(segmentation: list | dict[str, Any], height: int, width: int) -> RLE:
 def _polygon(corners: Any, height: int, width: int) -> RLE:
     if not isinstance(corners, list) or len(corners) < 6 or len(corners) % 2:
         raise ValueError(
-            f"expected a polygon as a list x1, y1, x2, y2, ... of at least three corners, got {corners!r}."
+            f"expected a polygon as a list x1, y1, x2, y2, ... of at least three corners, got {short(corners)}."
         )
-    if not all(isinstance(value, int | float) for value in corners) or not np.isfinite(corners).all():
+    if not all(isinstance(value, int | float) and abs(value) < math.inf for value in corners):
         raise ValueError("a polygon holds something that is no finite number.")
+    side = max(height, width)
+    if not all(-side <= value <= 2 * side for value in corners):  # pycocotools walks along every edge, however long
+        raise ValueError(
+            f"a polygon reaches from {short(min(corners))} to {short(max(corners))}, far out of its picture of "
+            f"{height} x {width} (height x width); take annotations and image records from the same release."
+        )
     return coco_mask.frPyObjects([corners], height, width)[0]
 
 
 def _runs(runs: dict[str, Any], height: int, width: int) -> RLE:
     if runs.get("size") != [height, width]:
         raise ValueError(
-            f"its mask has height, width = {runs.get('size')}, but the picture has {[height, width]}; "
+            f"its mask has height, width = {short(runs.get('size'))}, but the picture has {[height, width]}; "
             "take annotations and image records from the same release."
         )
     counts = runs.get("counts")
