@@ -168,7 +168,7 @@ def box_of(annotation: Mapping[str, Any]) -> list[float]:
             f"annotation {annotation['id']} has bbox {short(box)}; expected four numbers x, y, width, height."
         )
     x, y, width, height = box
-    return [x, y, x + width, y + height]
+    return [float(x), float(y), float(x) + float(width), float(y) + float(height)]
 
 
 def category_of(annotation: Mapping[str, Any], categories: Mapping[int, dict]) -> str:
@@ -213,8 +213,8 @@ def size_of(image: Mapping[str, Any]) -> tuple[int | None, int | None]:
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is a whole number of at most 64 bits; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_finite(value: object) -> bool:

@@ -1,0 +1,74 @@
+"""Check RefCOCO, RefCOCO+ or RefCOCOg on the disk, line by line, and what leaks between them.
+
+    python data_scripts/verify.py --root data --dataset refcoco
+    python data_scripts/verify.py --root data --dataset refcocog --split-by google --json report.json
+    python data_scripts/verify.py --root data --dataset refcoco+ --fix-leaks clean
+
+Ends with 0 where nothing differs, 1 where something does, 2 where the files cannot be read at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from ris_lib.cli.command import run_command
+from ris_lib.cli.output import JsonFile, check_json, report
+from ris_lib.data.verify import Counts, find_leaks, read_files, verify_files, write_without_leaks
+from ris_lib.data.verify.leaks import check_new_folder
+from ris_lib.metrics.known_scores import check_scores
+
+
+def verify(
+    data: Annotated[str, tyro.conf.arg(aliases=["--dataset"], metavar="NAME")],
+    root: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("data"),
+    split_by: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    fix_leaks: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None,
+    json: JsonFile = None,
+) -> None:
+    """Compare a data set with its official counts, look for faults, and report leaks to and from other sets.
+
+    Each line says ok, differs (what came, what was expected), leaks, or cannot (be checked here, and why). Leaks and
+    what cannot be checked do not change the exit status.
+
+    Args:
+        data: refcoco, refcoco+ or refcocog.
+        root: Folder with refcoco/, refcoco+/, refcocog/ and images/.
+        split_by: unc, umd or google; by default unc, for refcocog umd.
+        fix_leaks: Also make this folder: the data set without training images that any set in FOLDER holds out.
+        json: Also write all verdicts with all faults as JSON; - = to stdout.
+    """
+    check_json(json)
+    if fix_leaks is not None:
+        check_new_folder(fix_leaks)
+    say = partial(Console(stderr=json == "-").print, soft_wrap=True, markup=False, highlight=False)
+    files = read_files(root, data, split_by)
+    verdicts = [*verify_files(files), *check_scores(files.scorable()), *find_leaks(root, data, files.split_by)]
+    say(f"{files} in {root}")
+    for verdict in verdicts:
+        say(str(verdict))
+    states = Counter(verdict.state for verdict in verdicts)
+    say(f"{states['ok']} ok, {states['differs']} differ, {states['leaks']} leak, {states['cannot']} cannot be checked")
+    values = {"data": data, "split_by": files.split_by, "counts": states, "verdicts": [v.to_dict() for v in verdicts]}
+    try:
+        if fix_leaks is not None:
+            values["without_leaks"] = record = write_without_leaks(root, data, files.split_by, fix_leaks)
+            before, after = Counts(**record["before"]), Counts(**record["after"])
+            say(f"{fix_leaks}: train has {after}; before {before}. Photographs: {record['photographs']}")
+            if absent := record["not_compared_with"]:
+                say(f"not compared with {', '.join(absent)}: not in {root}")
+    finally:
+        report([], values, json)
+    if states["differs"]:
+        say("Files that differ are fetched again by data_scripts/download.py, once they are moved out of the way.")
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: tyro.cli(verify, config=(tyro.conf.FlagCreatePairsOff,)), "verify.py"))
