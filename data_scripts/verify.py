@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -70,5 +71,10 @@ def verify(
         raise SystemExit(1)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it with these arguments, by default the command line's; the exit status."""
+    return run_command(lambda: tyro.cli(verify, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)), "verify.py")
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: tyro.cli(verify, config=(tyro.conf.FlagCreatePairsOff,)), "verify.py"))
+    sys.exit(main())
