@@ -84,7 +84,11 @@ def load_pickle(path: str | Path) -> Any:
     try:
         return _load(path, "utf-8")
     except UnicodeDecodeError:
+        pass
+    try:
         return _load(path, "latin1")
+    except UnicodeDecodeError as error:  # a string of Python 3, which is UTF-8 whatever is asked for
+        raise _unreadable(path, error) from error
 
 
 def _load(path: Path, encoding: str) -> Any:
@@ -100,7 +104,11 @@ def _load(path: Path, encoding: str) -> Any:
     except (
         Exception
     ) as error:  # a damaged pickle raises nearly anything: EOFError, KeyError, TypeError, MemoryError, ...
-        raise ValueError(
-            f"{path} is no readable pickle, perhaps truncated ({type(error).__name__}: {error}). "
-            "Compare its size and checksum with the official file and fetch it again."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} is no readable pickle, perhaps truncated ({type(error).__name__}: {error}). "
+        "Compare its size and checksum with the official file and fetch it again."
+    )

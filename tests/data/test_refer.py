@@ -223,6 +223,12 @@ def test_truncated_files_are_refused_at_every_length(refer_folder):
             read_refer(refer_folder.root, "refcoco", "unc")
 
 
+def test_a_string_that_is_no_utf_8_is_refused_with_words(tmp_path):
+    (tmp_path / "file.p").write_bytes(pickle.dumps(["café"], protocol=2).replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(ValueError, match=r"file\.p is no readable pickle, .*Compare its size"):
+        load_pickle(tmp_path / "file.p")
+
+
 def test_random_bytes_never_do_more_than_raise(tmp_path):
     rng = np.random.default_rng(0)
     whole = pickle.dumps([{"ref_id": k, "sentences": ["a" * k]} for k in range(20)], protocol=2)
