@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def find_leaks(root: str | Path, name: str, split_by: str) -> list[Verdict]:
     return verdicts
 
 
-def write_without_leaks(root: str | Path, name: str, split_by: str, out: str | Path) -> dict[str, Any]:
+def write_without_leaks(
+    root: str | Path, name: str, split_by: str, out: str | Path, ignore: Collection[str] = ()
+) -> dict[str, Any]:
     """Write a data set whose ``train`` has no image of any split that is held out, in any set and cut below ``root``.
 
     The result is a folder like ``root``, in the official layout, so that ``load_dataset(name, "train", root=out)``,
@@ -74,22 +77,24 @@ def write_without_leaks(root: str | Path, name: str, split_by: str, out: str | P
         name: ``refcoco``, ``refcoco+`` or ``refcocog``.
         split_by: Its cut.
         out: Folder to make; it may exist if it is empty.
+        ignore: Cuts that nothing will be scored on, such as ``google``, which divides objects and so holds out images
+            of everywhere; the data set's own cut is never ignored.
 
     Returns:
         The record: counts ``before`` and ``after``, ``left_out`` (images by the split that holds them out),
-        ``compared_with``, ``not_compared_with`` (sets that are not below ``root``: nothing is known of their images),
+        ``compared_with``, ``not_compared_with`` (sets that are ignored or not below ``root``: their images may be in),
         ``photographs`` (linked, or what to do).
 
     Raises:
         ValueError: ``out`` holds something, there is no ``train`` or nothing of it is left, or a file is damaged.
         FileNotFoundError: The files of the data set are not there.
     """
-    root, out = Path(root), Path(out)
+    root, out, own = Path(root), Path(out), (name, split_by)
     check_new_folder(out)
     refs_file, instances_file = refer_files(root, name, split_by)
     read_refer(root, name, split_by)  # what the loader refuses is not passed on
     refs = unpickle_refs(refs_file)
-    there = [cut for cut in _CUTS if _refs_file(root, cut).is_file()]
+    there = [cut for cut in _CUTS if _refs_file(root, cut).is_file() and (cut[1] not in ignore or cut == own)]
     held_out = {
         f"{_title(cut)} {split}": numbers
         for cut in there

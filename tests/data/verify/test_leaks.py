@@ -98,6 +98,18 @@ def test_held_out_splits_and_everything_of_a_ref_are_kept(root):
     assert unpickle_refs(out / "refcoco" / "refs(unc).p") == before[1:]
 
 
+def test_cuts_that_nothing_is_scored_on_can_be_ignored_but_never_the_own(root):
+    write(root, "refcocog", "google", ("val", "train", "val"))
+    with pytest.raises(ValueError, match="nothing would be left"):
+        write_without_leaks(root, "refcoco", "unc", root.parent / "out")
+    record = write_without_leaks(root, "refcoco", "unc", root.parent / "out", ignore=["google"])
+    assert record["left_out"] == {"refcocog (umd) test": [9]}
+    assert "refcocog (google)" in record["not_compared_with"]
+    write(root, "refcocog", "google", ("train", "val", "val"))
+    with pytest.raises(ValueError, match="nothing would be left"):
+        write_without_leaks(root, "refcocog", "google", root.parent / "own", ignore=["google"])
+
+
 def test_nothing_is_overwritten(root):
     out = root.parent / "out"
     write_without_leaks(root, "refcoco", "unc", out)
