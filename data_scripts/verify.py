@@ -31,7 +31,7 @@ def verify(
     root: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("data"),
     split_by: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     fix_leaks: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None,
-    ignore_google: bool = False,
+    google: bool = False,
     json: JsonFile = None,
 ) -> None:
     """Compare a data set with its official counts, look for faults, and report leaks to and from other sets.
@@ -44,8 +44,8 @@ def verify(
         root: Folder with refcoco/, refcoco+/, refcocog/ and images/.
         split_by: unc, umd or google; by default unc, for refcocog umd.
         fix_leaks: Also make this folder: the data set without training images that any set in FOLDER holds out.
-        ignore_google: With --fix-leaks: keep images that only google cuts hold out. Those divide objects, so that many
-            images go; ignore them where nothing will be scored on them.
+        google: With --fix-leaks: images that only google cuts hold out go, too. Those cuts divide objects, so that
+            these are many; needed where something will be scored on them, and always for --split-by google.
         json: Also write all verdicts with all faults as JSON; - = to stdout.
     """
     check_json(json)
@@ -63,7 +63,7 @@ def verify(
     try:
         if fix_leaks is not None:
             values["without_leaks"] = record = write_without_leaks(
-                root, data, files.split_by, fix_leaks, ("google",) if ignore_google else ()
+                root, data, files.split_by, fix_leaks, () if google or files.split_by == "google" else ("google",)
             )
             before, after = Counts(**record["before"]), Counts(**record["after"])
             say(f"{fix_leaks}: train has {after}; before {before}. Photographs: {record['photographs']}")

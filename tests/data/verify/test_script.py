@@ -52,6 +52,23 @@ def test_lines_status_json_and_the_list_without_leaks(sound, tmp_path):
     assert (tmp_path / "clean" / "refcoco" / "refs(unc).p").is_file()
 
 
+def test_what_google_cuts_hold_out_goes_where_it_is_asked_for(main, tmp_path, capsys):
+    root = tmp_path / "root"
+    for name, cut, splits in (("refcoco", "unc", ["train"] * 3), ("refcocog", "google", ["train", "val", "train"])):
+        folder = ReferFolder(root, name, cut)
+        for ref, split in zip(folder.refs, splits, strict=True):
+            ref["split"] = split
+        folder.write()
+    left_out = {}
+    for flags in ([], ["--google"]):
+        out, file = tmp_path / f"out{len(flags)}", tmp_path / "report.json"
+        asked = ["--root", str(root), "--dataset", "refcoco", "--fix-leaks", str(out), "--json", str(file), *flags]
+        with pytest.raises(SystemExit):
+            main(asked)
+        left_out[len(flags)] = json.loads(file.read_text())["without_leaks"]["left_out"]
+    assert left_out == {0: {}, 1: {"refcocog (google) val": [9]}}
+
+
 def test_json_goes_to_stdout_alone_and_holds_all_faults(sound, main, capsys):
     sound.folder.annotations[0]["segmentation"] = []
     sound.folder.annotations[2]["segmentation"] = []
