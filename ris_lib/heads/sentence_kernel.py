@@ -7,8 +7,9 @@
 A fixed kernel asks every picture the same question; here each sentence asks its own.
 
 Source: the projector of CRIS (Wang et al. 2022) and of its released code, which has no scale. The division by
-sqrt(C K^2) is our decision: without it an untrained head gives logits with a standard deviation of about 12, saturated
-from the first step. So is the bias that starts at the share of the foreground.
+sqrt(C K^2) is our decision: without it an untrained head gives logits with a standard deviation of about
+sqrt(C K^2 / 3), 28 for C = 256 and K = 3, saturated from the first step. So is the bias that starts at the share of the
+foreground.
 """
 
 from __future__ import annotations
