@@ -21,8 +21,8 @@ from rich.console import Console
 
 from ris_lib.cli.command import run_command
 from ris_lib.cli.output import JsonFile, check_json, report
+from ris_lib.data.cache import check_new_folder
 from ris_lib.data.verify import Counts, find_leaks, read_files, verify_files, write_without_leaks
-from ris_lib.data.verify.leaks import check_new_folder
 from ris_lib.metrics.known_scores import check_scores
 
 

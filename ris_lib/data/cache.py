@@ -6,8 +6,8 @@ its final place and renamed: a reader never sees half of it, and a killed proces
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -60,6 +60,18 @@ def check_place(path: str | Path) -> None:
             f"{path} cannot be written, because the folder {folder} may not be written in; choose another place, or "
             "change its permissions."
         )
+
+
+def check_new_folder(out: str | Path) -> None:
+    """Refuse a name at which no new folder can be made, before work is done for it.
+
+    Raises:
+        ValueError: Something is there that would be lost, or the place may not be written in.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already and no empty folder; name a folder that can be made.")
+    check_place(out)
 
 
 @contextmanager
@@ -129,8 +141,9 @@ def build_once(path: str | Path, build: Callable[[Path], None]) -> Path:
     with FileLock(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return path
-        for stale in path.parent.glob(f"{_PARTIAL}{'?' * 8}-{glob.escape(path.name)}"):  # left by a killed process
-            _remove(stale)
+        ours = re.compile(f"({re.escape(_PARTIAL)}[0-9a-f]{{8}}-)+{re.escape(path.name)}")
+        for stale in filter(lambda entry: ours.fullmatch(entry.name), list(path.parent.iterdir())):
+            _remove(stale)  # left by a killed process; a name in a name where ``build`` wrote atomically, too
         with atomic_write(path) as partial:
             build(partial)
     return path

@@ -6,7 +6,6 @@ files. The files are read once into an index in the cache folder; every later lo
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,9 @@ import pyarrow.compute as pc
 from torch.utils.data import Dataset
 
 from ris_lib._names import unknown
-from ris_lib.data.cache import build_once, cache_folder
-from ris_lib.data.index import VERSION, Index, load_index, save_index
+from ris_lib.data.index import Index, load_index
 from ris_lib.data.pictures import read_picture
-from ris_lib.data.refer import SPLIT_BY, read_refer, refer_files
+from ris_lib.data.refer import SPLIT_BY, refer_index
 from ris_lib.data.sample import Expression, Sample
 
 #: The names that ``load_dataset`` knows.
@@ -240,7 +238,7 @@ def load_dataset(
     if root is None:
         raise ValueError(f"{name} needs root: the folder that holds {name}/ and images/.")
     root, split_by = Path(root), split_by or SPLIT_BY[name][0]
-    index = _refer_index(root, name, split_by)
+    index = refer_index(root, name, split_by).index
     known = pc.unique(index.table["split"]).to_pylist()
     if split not in known:
         raise unknown("split", split, known, of=f"{name} ({split_by}) in {root}")
@@ -271,24 +269,6 @@ def _load_scenes(split: str, root: str | Path | None, size: int, limit: int | No
     fixed_by = {"version": VERSION, "size": size}
     pictures = PictureArray(folder / PICTURES)
     return ReferringDataset(load_index(folder / INDEX), pictures, "scenes", split, "", fixed_by, limit)
-
-
-def _refer_index(root: Path, name: str, split_by: str) -> Index:
-    """The index of the official files, from the cache where it is there and whole."""
-    files = refer_files(root, name, split_by)
-    stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = hashlib.sha256(repr((VERSION, stamps)).encode()).hexdigest()[:16]
-    path = cache_folder() / "refer" / f"{name}-{split_by}-{key}.parquet"
-
-    def build(partial: Path) -> None:
-        save_index(read_refer(root, name, split_by), partial)
-
-    build_once(path, build)
-    try:
-        return load_index(path)
-    except ValueError:  # damaged or of another version: what is in the cache can be made again
-        path.unlink()
-        return load_index(build_once(path, build))
 
 
 def _expressions(rows: list[dict[str, Any]]) -> tuple[Expression, ...]:

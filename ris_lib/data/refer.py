@@ -13,13 +13,16 @@ Nagaraja et al. 2016 (RefCOCOg).
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from ris_lib._names import unknown
+from ris_lib.data.cache import build_once, cache_folder
+from ris_lib.data.index import VERSION, Index, load_index, save_index
 from ris_lib.data.records import (
     annotation_of,
     box_of,
@@ -112,6 +115,56 @@ def read_refer(root: str | Path, name: str, split_by: str) -> list[dict[str, Any
         except ValueError as error:
             raise ValueError(f"ref {ref['ref_id']} of {refs_file}: {error}") from error
     return rows
+
+
+class KeptIndex(NamedTuple):
+    """The index of official files, and where it is kept; ``new`` = it was built just now."""
+
+    index: Index
+    path: Path
+    new: bool
+
+
+def refer_index(root: str | Path, name: str, split_by: str | None = None) -> KeptIndex:
+    """The index of the official files of one data set: read from the cache folder, and built where it is not there.
+
+    Its name there holds the place, sizes and times of both files, so that a file that has changed, in whatever
+    direction, is read again. It appears whole or not at all.
+
+    Args:
+        root: The folder that holds ``refcoco/``, ``refcoco+/``, ``refcocog/`` and ``images/``.
+        name: ``refcoco``, ``refcoco+`` or ``refcocog``.
+        split_by: ``unc``, ``umd`` or ``google``; by default the one that papers use.
+
+    Returns:
+        The index of all splits, its file, and whether that is new.
+
+    Raises:
+        ValueError: As for ``read_refer``.
+        FileNotFoundError: A file is not where it was expected.
+
+    Example:
+        >>> refer_index("data", "refcoco+").index.counts()  # doctest: +SKIP
+        {'images': 19992, 'refs': 49856, 'sentences': 141564}
+    """
+    split_by = split_by or SPLIT_BY.get(name, ("",))[0]
+    files = refer_files(root, name, split_by)
+    stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = hashlib.sha256(repr((VERSION, stamps)).encode()).hexdigest()[:16]
+    path = cache_folder() / "refer" / f"{name}-{split_by}-{key}.parquet"
+    new = False
+
+    def build(partial: Path) -> None:
+        nonlocal new
+        save_index(read_refer(root, name, split_by), partial)
+        new = True
+
+    build_once(path, build)
+    try:
+        return KeptIndex(load_index(path), path, new)
+    except ValueError:  # damaged or of another version: what is in the cache can be made again
+        path.unlink()
+        return KeptIndex(load_index(build_once(path, build)), path, new)
 
 
 def photographs_of(root: str | Path, name: str, split_by: str) -> dict[str, tuple[int, int] | None]:

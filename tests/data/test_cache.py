@@ -88,10 +88,12 @@ def test_a_failed_build_is_tried_again_and_a_good_one_is_kept(tmp_path):
 
 def test_what_a_killed_build_left_is_cleared_away(tmp_path):
     stale, others = tmp_path / ".partial-0123abcd-data", tmp_path / ".partial-0123abcd-other-data"
-    stale.mkdir()
-    others.mkdir()
+    inside = tmp_path / ".partial-0123abcd-.partial-89abcdef-data"  # of an atomic write within a build
+    for folder in (stale, others, inside):
+        folder.mkdir()
     build_once(tmp_path / "data", Path.mkdir)
     assert not stale.exists()
+    assert not inside.exists()
     assert others.exists(), "another name's build may be running"
 
 

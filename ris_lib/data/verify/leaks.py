@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ris_lib.data.cache import atomic_write, check_place
+from ris_lib.data.cache import atomic_write, check_new_folder
 from ris_lib.data.refer import SPLIT_BY, read_refer, refer_files, unpickle_refs
 from ris_lib.data.verify.counts import count
 from ris_lib.data.verify.verdict import Verdict, cannot
@@ -126,18 +126,6 @@ def write_without_leaks(
         record["photographs"] = _link(root / "images", partial / "images")
         (partial / name / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return record
-
-
-def check_new_folder(out: str | Path) -> None:
-    """Refuse a name at which no new folder can be made, before work is done for it.
-
-    Raises:
-        ValueError: Something is there that would be lost, or the place may not be written in.
-    """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already and no empty folder; name a folder that can be made.")
-    check_place(out)
 
 
 def _link(photographs: Path, place: Path) -> str:
