@@ -3,8 +3,9 @@
     python data_scripts/build_index.py --root data --dataset refcoco
     python data_scripts/build_index.py --root data --dataset refcocog --split-by google
 
-`ris_lib.load_dataset`, `ris train` and `ris eval` do the same on their first load, and find what this has built. Stop
-it at any time: nothing half-made is ever found. A second time it builds nothing. Files that have changed are read again.
+`ris_lib.load_dataset`, `ris train` and `ris eval` do the same on their first load, and find what this has built. A
+second time it builds nothing; files that have changed are read again. Stop it at any time: nothing half-made is ever
+found.
 """
 
 from __future__ import annotations

@@ -116,6 +116,8 @@ def image_of(ref: Mapping[str, Any], images: Mapping[int, dict]) -> dict:
 def sentences_of(ref: Mapping[str, Any]) -> dict[str, list]:
     """The cleaned sentences (``sent``; ``raw`` where cleaning left nothing), none dropped: duplicates count twice.
 
+    The official files have no ``kind`` of a sentence; drawn scenes in their layout do.
+
     Returns:
         The columns ``sentences``, ``sentence_ids`` and ``kinds`` of the index.
 
@@ -131,7 +133,7 @@ def sentences_of(ref: Mapping[str, Any]) -> dict[str, list]:
     return {
         "sentences": [e["sent"] if e["sent"].strip() else str(e.get("raw", "")) for e in entries],
         "sentence_ids": [entry["sent_id"] for entry in entries],
-        "kinds": [""] * len(entries),
+        "kinds": [kind if isinstance(kind := entry.get("kind"), str) else "" for entry in entries],
     }
 
 

@@ -139,6 +139,13 @@ def test_10_duplicate_sentences_are_kept(refer_folder):
     assert rows[2]["sentence_ids"] == [200, 201, 202]
 
 
+def test_a_kind_of_sentence_is_read_where_there_is_one(refer_folder):
+    sentences = refer_folder.refs[0]["sentences"]
+    sentences[0]["kind"], sentences[1]["kind"] = "location", 7
+    assert read(refer_folder)[2]["kinds"] == ["location", "", ""]
+    assert read(refer_folder)[7]["kinds"] == [""]
+
+
 def test_a_sentence_that_cleaning_emptied_is_taken_raw(refer_folder):
     refer_folder.refs[0]["sentences"][0]["sent"] = ""
     assert read(refer_folder)[2]["sentences"][0] == "right cup"
