@@ -124,7 +124,7 @@ def mask_without_a_pixel(folder):
 
 
 def strange_split(folder):
-    folder.refs[1]["split"] = "trian"
+    folder.refs[1]["split"] = "training"
 
 
 def ref_without_sentences(folder):
@@ -170,7 +170,7 @@ BOX, LIST, SENTENCE = (
         (image_without_size, {RECORD, SIZE, LOADER}, "image 9 has no height and width"),
         (mask_of_another_size, {SIZE, LOADER}, "its mask has height, width = [30, 20]"),
         (mask_without_a_pixel, {PIXEL}, "ref 1: its mask has no pixel"),
-        (strange_split, {"split train", "no other split"}, "1 refs in split 'trian'"),
+        (strange_split, {"split train", "no other split"}, "1 refs in split 'training'"),
         (ref_without_sentences, {SENTENCE, "split train", LOADER}, "it has no sentence"),
     ],
 )
