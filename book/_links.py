@@ -31,6 +31,7 @@ TEXTS = (
     "book/**/*.ipynb",
     "book/references.bib",
     "ris_lib/**/*.py",
+    "ris_lib/data/download/sources.json",
 )
 
 #: These answer for nobody: an address of this machine, and one that is reserved for examples.
