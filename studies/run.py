@@ -5,7 +5,7 @@
 
 A run that was stopped goes on from its last checkpoint; one whose file exists is not done again. On the CPU, with the
 same number of threads and the same versions, a run that is done again gives the same numbers; only its times differ. On
-a GPU, sums are made in another order every time, and the numbers differ as those of another seed do, or less.
+a GPU, sums may be made in another order every time: expect other digits.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ not have (`tiny_encoders/encoders.json`); the text tower began at random.
 {config["sentences_per_image"]} sentences each ({training["samples"]["pictures"]:,} pictures), seed {config["seed"]},
 half of the pictures mirrored (with left and right swapped in their sentences), peak learning rate
 {config["learning_rate"]}, {training["training_seconds"] / 60:.0f} minutes {_where(environment)}. Command:
-`python -m studies.weights {name}`. The recipe was chosen on `val`; these are the weights after the last step, as 16-bit
-numbers.
+`{_command(name, config["device"])}`. The recipe was chosen on `val`; these are the weights after the last step, as
+16-bit numbers.
 
 **Scores** of these numbers as stored, protocol `original`, mIoU with 95 % bootstrap intervals over pictures:
 
@@ -134,6 +134,11 @@ def _where(environment: dict[str, Any]) -> str:
     """On what a model was trained."""
     device = environment["device"]
     return f"on one thread ({environment['platform']})" if device == "cpu" else f"on a GPU ({device})"
+
+
+def _command(name: str, device: str) -> str:
+    """What trains a model again."""
+    return f"python -m studies.weights {name}" + ("" if device == "cpu" else f" --device {device}")
 
 
 def ship(name: str, device: str = "cpu") -> None:

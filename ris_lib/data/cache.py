@@ -70,7 +70,7 @@ def check_new_folder(out: str | Path) -> None:
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already and no empty folder; name a folder that can be made.")
+        raise ValueError(f"{out} exists and is not an empty folder; choose another folder.")
     check_place(out)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ris_lib.data.cache import atomic_write, check_place
+from ris_lib.data.cache import atomic_write, check_new_folder
 from ris_lib.engine.checkpoint import checkpoint_step, latest_checkpoint
 from ris_lib.engine.config import TrainConfig
 from ris_lib.models import ReferringSegmenter
@@ -89,8 +89,6 @@ def check_free(folder: Path) -> None:
     Raises:
         ValueError: It exists and is not empty, or cannot be made; the message says what can be done.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return check_place(folder)
     if is_complete(folder):
         raise ValueError(f"{folder} holds a complete run; choose another folder, or delete it first.")
     if is_run(folder):
@@ -98,7 +96,7 @@ def check_free(folder: Path) -> None:
             f"{folder} holds a run that is not complete; continue it with: ris train --out {folder} --resume. "
             "Or choose another folder."
         )
-    raise ValueError(f"{folder} exists and is not an empty folder; choose another folder for the run.")
+    check_new_folder(folder)
 
 
 def read_run_config(folder: Path) -> TrainConfig:

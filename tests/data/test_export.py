@@ -113,7 +113,7 @@ def test_the_self_test_of_official_files_finds_nothing_but_other_counts(exported
 
 def test_what_cannot_be_written_is_refused_before_anything_is_drawn(tmp_path, exported):
     before = sorted(os.listdir(exported))
-    with pytest.raises(ValueError, match="is there already and no empty folder"):
+    with pytest.raises(ValueError, match="exists and is not an empty folder"):
         export_scenes(exported, cache=tmp_path / "cache", **SMALL)
     assert sorted(os.listdir(exported)) == before
     with pytest.raises(ValueError, match=r"unknown split 'tests' of scenes; did you mean 'test'"):
@@ -146,4 +146,4 @@ def test_the_script(tmp_path, cache, capsys, monkeypatch):
     assert f"load_dataset('refcoco', 'testA', root='{tmp_path / 'out'}')" in lines[2]
     assert len(list((tmp_path / "out").rglob("*.png"))) == 4
     assert module.main(arguments) == 2
-    assert capsys.readouterr().err.startswith(f"export_scenes.py: {tmp_path / 'out'} is there already")
+    assert capsys.readouterr().err.startswith(f"export_scenes.py: {tmp_path / 'out'} exists and is not an empty folder")

@@ -61,7 +61,7 @@ def test_it_runs_from_an_empty_folder_to_printed_scores(host, tmp_path):
     assert sum(a != b for a, b in zip(steps, block(), strict=True)) == 1
     shown = {}
     for line in steps:
-        done = subprocess.run(
+        done = subprocess.run(  # by a shell, into which a reader pastes it
             line, shell=True, cwd=work, env=environment, capture_output=True, text=True, encoding="utf-8"
         )
         step = re.search(r"(\w+)\.py|ris (\w+)", line)

@@ -114,7 +114,7 @@ def test_nothing_is_overwritten(root):
     out = root.parent / "out"
     write_without_leaks(root, "refcoco", "unc", out)
     for place in (out, root, root / "refcoco" / "instances.json"):
-        with pytest.raises(ValueError, match="is there already"):
+        with pytest.raises(ValueError, match="exists and is not an empty folder"):
             write_without_leaks(root, "refcoco", "unc", place)
     with pytest.raises(ValueError, match="is a file and no folder"):
         write_without_leaks(root, "refcoco", "unc", root / "refcoco" / "instances.json" / "out")

@@ -115,7 +115,7 @@ def test_leaks_do_not_change_the_status_and_what_fails_later_loses_no_report(sou
         (("--dataset", "refcoco", "--split-by", "umd"), "unknown split_by 'umd' of refcoco"),
         (("--dataset", "refcoco+"), "there is no"),
         (("--dataset", "refcoco", "--json", "{root}"), "is a folder"),
-        (("--dataset", "refcoco", "--fix-leaks", "{root}"), "is there already"),
+        (("--dataset", "refcoco", "--fix-leaks", "{root}"), "exists and is not an empty folder"),
     ],
 )
 def test_wrong_names_end_with_2_and_one_line(sound, main, arguments, words, capsys):
