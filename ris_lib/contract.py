@@ -127,6 +127,8 @@ class Encoded:
         image_index: ``(S,)`` the image of each sentence.
         detail: A text-free stride-2 map (tiny models) or None.
         explanation: Lists of maps under the names of ``EXPLANATIONS``, one entry per fusion step.
+        image_map: The image tower's last map as the tower left it, before the fusion block of its stage; None where
+            nobody made one.
     """
 
     pyramid: list[FeatureMap]
@@ -137,6 +139,7 @@ class Encoded:
     image_index: Tensor
     detail: FeatureMap | None = None
     explanation: dict[str, list[Tensor]] = field(default_factory=dict)
+    image_map: FeatureMap | None = None
 
 
 @dataclass

@@ -50,7 +50,7 @@ SPLIT = "val"
 
 _ALIGNER = {"name": "vision_language_aligner", "queries": 4, "width": 64, "kernel": 1, "mix": "prob"}
 _GROUNDING = {"width": 64, "layers": 2, "heads": 4, "feed_forward": 128, "dropout": 0.0, "most": 2}
-_GROUNDING |= {"weights": {"mask_grounding": 0.1}}
+_GROUNDING |= {"mask_code": "region", "weights": {"mask_grounding": 0.1}}
 _MASK, _CONTRAST, _ALIGNMENT = "segmentation", "instance_contrast", "cross_modal_alignment"
 
 

@@ -106,6 +106,7 @@ class StagedEncoder(nn.Module):
         pyramid, per_sentence, explanation = [], False, {}
         for k, stride in enumerate(self.strides):
             x = self.image_tower.stage(k, x) if maps is None else maps[k]
+            image_map = FeatureMap(x, stride, per_sentence)
             words = self._text_group(k, words, batch.word_mask)
             if str(k) not in self.fusions:
                 decoder_map, decoder_words = x, words
@@ -128,6 +129,7 @@ class StagedEncoder(nn.Module):
             image_index=batch.image_index,
             detail=None if detail is None else FeatureMap(detail, self.image_tower.detail_stride),
             explanation=explanation,
+            image_map=image_map,
         )
 
     def _text_group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:

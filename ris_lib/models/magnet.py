@@ -46,6 +46,7 @@ def magnet_tiny() -> ModelConfig:
                 "heads": 4,
                 "feed_forward": 128,
                 "dropout": 0.0,
+                "mask_code": "region",
                 "most": 2,
                 "weights": {"mask_grounding": 0.1},
             },

@@ -5,9 +5,9 @@ learned which word belongs to which object, and its encoders have learned it wit
 
 ::
 
-    ids -> some words become [MASK] ┐             words -> e_1 ... e_L                     ┐
-    image ──────────────────────────┴> encoder ─> coarsest map -> 4 x 4 means -> v_1 ... v_16 ├> transformer -> names
-    target -> its centre ──────────────────────────────────────────────────────> s         ┘
+    ids -> some words become [MASK] ┐             words -> e_1 ... e_L                       ┐
+    image ──────────────────────────┴> encoder ─> last image map -> 4 x 4 means -> v_1 ... v_16 ├> transformer -> names
+    target -> its centre ────────────────────────────────────────────────────────> s         ┘
 
 Words are hidden *before* the encoder, in a second pass of it: afterwards their neighbours' vectors, and every pixel
 that a fusion block has told the sentence, would give them away.
@@ -22,7 +22,6 @@ remembered, not verified. The class says what is ours.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -30,13 +29,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
-from ris_lib.contract import Batch, Dims, FeatureMap, LossTerm, ModelState, check_word_mask
+from ris_lib.contract import Batch, Dims, Encoded, LossTerm, ModelState, check_word_mask
 from ris_lib.layers import at_least_float32, coordinates
 from ris_lib.objectives.hidden_words import choose_hidden, choose_sentences
 from ris_lib.positions import sine_1d
 
-#: How a target is told to the transformer, and in how many numbers.
-MASK_CODES = {"centre": 2, "box": 5, "none": 0}
+#: How a target is told to the transformer, and in how many numbers of its mask.
+MASK_CODES = {"centre": 2, "box": 5, "region": 2, "none": 0}
 
 
 def segment_code(masks: Tensor, kind: str) -> Tensor:
@@ -44,7 +43,8 @@ def segment_code(masks: Tensor, kind: str) -> Tensor:
 
     Args:
         masks: ``(S, H, W)`` bool.
-        kind: ``"centre"``: (y, x) of the mean of its pixels; ``"box"``: these, height and width of its box, its area.
+        kind: ``"centre"`` and ``"region"``: (y, x) of the mean of its pixels; ``"box"``: these, height and width of its
+            box, its area.
 
     Returns:
         ``(S, 2)`` or ``(S, 5)`` float32; zeros for an empty mask.
@@ -68,6 +68,26 @@ def segment_code(masks: Tensor, kind: str) -> Tensor:
         extents.append((last - first + 1).clamp(min=0) / length)
     box = [*extents, area / (masks.shape[1] * masks.shape[2])] if kind == "box" else []
     return torch.stack([*centres, *box], dim=1)
+
+
+def mean_inside(values: Tensor, masks: Tensor) -> Tensor:
+    """The mean of a map inside masks; a pixel of the map counts with the share of it that the mask covers.
+
+    Args:
+        values: ``(S, C, h, w)``.
+        masks: ``(S, H, W)`` bool.
+
+    Returns:
+        ``(S, C)``; zeros for an empty mask.
+
+    Example:
+        >>> mask = torch.tensor([[[False, False, True, True], [False, False, False, True]]])
+        >>> mean_inside(torch.tensor([[[[5.0, 2.0]]]]), mask)
+        tensor([[2.]])
+    """
+    share = F.adaptive_avg_pool2d(masks[:, None].to(values.dtype), values.shape[2:])
+    total = share.sum(dim=(2, 3))
+    return (values * share).sum(dim=(2, 3)) / total.where(total > 0, 1.0)
 
 
 class GroundingLayer(SelfAttentionLayer):
@@ -117,9 +137,10 @@ class MaskGrounding(nn.Module):
         layers: Number of its layers.
         heads: Heads of each; must divide ``width``.
         feed_forward: Width of its feed-forward networks; a multiple of ``width``.
-        visual_tokens: Number of means of the coarsest map, a square number: 16 is 4 x 4.
-        mask_code: What the transformer is told of the target: ``"centre"``, ``"box"`` (centre, size, area) or
-            ``"none"``. The segment's token of an empty mask is hidden from attention, as if nothing were told.
+        visual_tokens: Number of means of the image tower's last map, a square number: 16 is 4 x 4.
+        mask_code: What the transformer is told of the target: ``"centre"``, ``"box"`` (centre, size, area),
+            ``"region"`` (centre, and the mean of the map inside the target) or ``"none"``. The segment's token of an
+            empty mask is hidden from attention, as if nothing were told.
         image: False leaves the picture out.
         share: Largest share of the words to hide.
         dropout: In training, of the visual tokens and of what each half of a layer adds.
@@ -184,6 +205,8 @@ class MaskGrounding(nn.Module):
         self.words = nn.Linear(dims.word, width)
         #: One vector for words, one for visual tokens.
         self.kinds = nn.Parameter(0.02 * torch.randn(1 + image, width))
+        if mask_code == "region" and not image:
+            raise ValueError("MaskGrounding: mask_code='region' reads the picture; take image=True or another code.")
         if image:
             self.pixels = nn.Linear(dims.pyramid[3], width)
             self.places = nn.Linear(2, width)
@@ -251,31 +274,38 @@ class MaskGrounding(nn.Module):
         tokens = [words + sine_1d(length, words.shape[2], like=self.kinds) + self.kinds[0]]
         real = [batch.word_mask]
         if self.image:
-            tokens.append(self._visual_tokens(encoded.pyramid[3], batch))
+            seen = self._map(encoded, batch)
+            tokens.append(self._visual_tokens(seen))
             real.append(real[0].new_ones(count, self.side**2))
         if self.mask_code != "none":
             if batch.masks is None:
                 raise ValueError(
                     "MaskGrounding: the batch has no masks; collate it with_targets=True, or take mask_code='none'."
                 )
-            code = segment_code(batch.masks, self.mask_code).to(self.kinds.dtype)
-            tokens.append(self.segment(code)[:, None])
+            segment = self.segment(segment_code(batch.masks, self.mask_code).to(self.kinds.dtype))
+            if self.mask_code == "region":
+                segment = segment + self.pixels(mean_inside(seen, batch.masks))
+            tokens.append(segment[:, None])
             real.append(batch.masks.flatten(1).any(dim=1, keepdim=True))
         x, mask = torch.cat(tokens, dim=1), torch.cat(real, dim=1)
         for layer in self.layers:
             x = layer(x, mask)
         return self.norm(x[:, :length])
 
-    def _visual_tokens(self, coarsest: FeatureMap, batch: Batch) -> Tensor:
-        """Means of the coarsest map with their places, ``(S, side * side, width)``."""
-        if coarsest.values.shape[1] != self.dims.pyramid[3]:
+    def _map(self, encoded: Encoded, batch: Batch) -> Tensor:
+        """The image tower's last map for every sentence, ``(S, C, h, w)``."""
+        if encoded.image_map is None or encoded.image_map.values.shape[1] != self.dims.pyramid[3]:
+            came = None if encoded.image_map is None else tuple(encoded.image_map.values.shape)
             raise ValueError(
-                f"MaskGrounding: the coarsest map has shape {tuple(coarsest.values.shape)}; expected "
-                f"{self.dims.pyramid[3]} channels. Build it with the Dims of this model."
+                f"MaskGrounding: the image tower's last map has shape {came}; expected {self.dims.pyramid[3]} "
+                "channels. Build it with the Dims of this model."
             )
+        return encoded.image_map.for_sentences(batch.image_index)
+
+    def _visual_tokens(self, seen: Tensor) -> Tensor:
+        """Means of the map ``(S, C, h, w)`` with their places, ``(S, side * side, width)``."""
         size = (self.side, self.side)
-        pooled = replace(coarsest, values=F.adaptive_avg_pool2d(coarsest.values, size))
-        pixels = self.pixels(pooled.for_sentences(batch.image_index).flatten(2).transpose(1, 2))
+        pixels = self.pixels(F.adaptive_avg_pool2d(seen, size).flatten(2).transpose(1, 2))
         # From (-1, 1) to (0, 1): the scale of the segment's code.
         places = self.places((coordinates(size, like=pixels) + 1) / 2)
         return self.dropout(self.visual_norm(pixels + places)) + self.kinds[1]

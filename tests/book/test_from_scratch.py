@@ -476,7 +476,7 @@ def test_mask_grounding():
     batch.masks[1] = False  # no segment is told
     words = torch.randn(*batch.token_ids.shape, 7, requires_grad=True)
     coarsest = torch.randn(len(batch), 5, 6, 9, requires_grad=True)
-    second = Encoded([FeatureMap(coarsest, 8, True)] * 4, words, None, None, None, batch.image_index)
+    second = Encoded([], words, None, None, None, batch.image_index, image_map=FeatureMap(coarsest, 8, True))
     state = ModelState(None, None, None, None, lambda batch, hidden, stand_in: second)
     hidden = batch.word_mask & (torch.arange(words.shape[1]) == 1)
     expected = theirs.predict(state, batch, hidden)

@@ -11,7 +11,7 @@ from ris_lib.encoders import StagedEncoder, TinyImage, TinyText
 from ris_lib.fusion import LateFusion
 from ris_lib.models import create_model
 from ris_lib.objectives import OBJECTIVES, mask_grounding
-from ris_lib.objectives.mask_grounding import GroundingLayer, MaskGrounding, segment_code
+from ris_lib.objectives.mask_grounding import GroundingLayer, MaskGrounding, mean_inside, segment_code
 from ris_lib.positions import sine_1d
 from tests.tiny_batches import make_batch
 
@@ -215,9 +215,9 @@ def test_visual_tokens_know_their_places(encoder):
 
     def encode_rolled(*given, **options):
         encoded = encoder(*given, **options)
-        coarsest = encoded.pyramid[3]
+        coarsest = encoded.image_map
         rolled = replace(coarsest, values=coarsest.values.roll(coarsest.values.shape[3] // 2, dims=3))
-        return replace(encoded, pyramid=[*encoded.pyramid[:3], rolled])
+        return replace(encoded, image_map=rolled)
 
     exchanged = replace(state, encode=encode_rolled)
     assert not torch.allclose(objective.predict(exchanged, batch, hidden), base, atol=1e-5)
@@ -406,6 +406,40 @@ def test_wrong_options_are_refused(options, message):
         make_objective(**options)
 
 
+def test_region_code_reads_the_map_inside_the_target_alone(encoder):
+    """Pixels outside of the mask reach the segment's token neither through the mean nor through its gradient."""
+    masks = torch.zeros(2, 8, 8, dtype=torch.bool)
+    masks[0, 2:4, 4:8] = True
+    values = torch.randn(2, 3, 4, 4, requires_grad=True)
+    mean = mean_inside(values, masks)
+    torch.testing.assert_close(mean[0], values[0, :, 1, 2:4].mean(dim=1))
+    assert (mean[1] == 0).all()
+    mean.sum().backward()
+    assert (values.grad[0, :, 1, 2:4] == 0.5).all()
+    assert values.grad.abs().sum() == 3.0
+
+
+def test_region_code_makes_the_word_depend_on_what_is_inside(encoder):
+    """Same centre, other pixels inside: another guess. The centre alone tells them apart by its place only."""
+    batch, objective = make_batch(), make_objective(mask_code="region")
+    state, hidden = make_state(encoder, batch), one_hidden(batch)
+    base = objective.predict(state, batch, hidden)
+    middle = torch.zeros_like(batch.masks)
+    height, width = middle.shape[1:]
+    middle[:, height // 2 - 4 : height // 2 + 4, width // 2 - 4 : width // 2 + 4] = True
+    torch.testing.assert_close(segment_code(middle, "centre"), segment_code(torch.ones_like(middle), "centre"))
+    small, large = (
+        objective.predict(state, replace(batch, masks=masks), hidden) for masks in (middle, torch.ones_like(middle))
+    )
+    assert not torch.allclose(small, large, atol=1e-5)
+    assert not torch.allclose(base, large, atol=1e-5)
+    plain = make_objective(mask_code="centre")
+    small, large = (
+        plain.predict(state, replace(batch, masks=masks), hidden) for masks in (middle, torch.ones_like(middle))
+    )
+    torch.testing.assert_close(small, large)
+
+
 def test_wrong_inputs_are_refused(encoder):
     batch, objective = make_batch(), make_objective()
     state, hidden = make_state(encoder, batch), one_hidden(batch)
@@ -417,7 +451,7 @@ def test_wrong_inputs_are_refused(encoder):
         objective.predict(state, batch, ~batch.word_mask)
     with pytest.raises(ValueError, match=r"words have shape \(3, 5, 16\); expected \(S, L, 20\)"):
         make_objective(dims=replace(DIMS, word=20))(state, batch)
-    with pytest.raises(ValueError, match=r"coarsest map has shape \(2, 16, 4, 4\); expected 20 channels"):
+    with pytest.raises(ValueError, match=r"last map has shape \(2, 16, 4, 4\); expected 20 channels"):
         make_objective(dims=replace(DIMS, pyramid=(8, 8, 8, 20)))(state, batch)
     with pytest.raises(ValueError, match="word_mask must be bool"):
         objective(state, replace(batch, word_mask=batch.word_mask.long()))
