@@ -47,7 +47,7 @@ def magnet_tiny() -> ModelConfig:
                 "feed_forward": 128,
                 "dropout": 0.0,
                 "mask_code": "region",
-                "most": 2,
+                "most": 4,
                 "weights": {"mask_grounding": 0.1},
             },
         },

@@ -392,7 +392,7 @@ def test_sizes_of_the_published_transformer():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_code": "center"}, "mask_code='center'; expected one of centre, box, none"),
+        ({"mask_code": "center"}, "mask_code='center'; expected one of centre, box, region, none"),
         ({"feed_forward": 65}, "feed_forward=65 is not a multiple of width=32"),
         ({"visual_tokens": 15}, "visual_tokens=15; expected a square number"),
         ({"visual_tokens": 0}, "visual_tokens=0"),
