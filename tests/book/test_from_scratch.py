@@ -34,7 +34,7 @@ from ris_lib.heads import (
 )
 from ris_lib.heads.centre_generator import CentreGenerator
 from ris_lib.heads.query_generator import QueryGenerator
-from ris_lib.metrics import Accumulator, gain_over_sentences
+from ris_lib.metrics import Accumulator, gain_over_seeds, gain_over_sentences
 from ris_lib.objectives import (
     OBJECTIVES,
     CrossModalAlignment,
@@ -436,6 +436,14 @@ def test_paired_gain():
     assert ours == pytest.approx((theirs.gain, theirs.low, theirs.high), abs=1e-12)
     in_turn = page.interval_v1(some, columns["image_id"], 300, seed=5)
     assert in_turn == pytest.approx(page.mean_interval(some, columns["image_id"], times), abs=1e-12)
+
+
+@pytest.mark.parametrize("runs", [2, 4, 7])
+def test_gain_interval(runs):
+    page = from_notebook("17_mix_and_match", "gain_interval")
+    some, others = np.random.default_rng(runs).random((2, runs))
+    theirs = gain_over_seeds(some, others)
+    assert page.gain_interval(some, others) == pytest.approx((theirs.gain, theirs.low, theirs.high), abs=1e-5)
 
 
 @pytest.mark.parametrize("pools", [(1, 2, 3, 6), (1, 4)])

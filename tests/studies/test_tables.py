@@ -5,7 +5,7 @@ import json
 import pytest
 
 from studies.run import result_path
-from studies.tables import compared, summary, tables
+from studies.tables import TABLES, compared, summary, tables
 
 
 @pytest.fixture
@@ -52,3 +52,9 @@ def test_a_variant_has_its_means(folder):
 def test_all_of_it_is_json(folder):
     whole = json.loads(json.dumps(tables(folder)))
     assert whole["studies"]["mask_grounding"]["pairs"][1]["verdict"] == "helps"
+
+
+def test_the_table_of_the_book_is_that_of_the_runs():
+    assert json.loads(TABLES.read_text(encoding="utf-8")) == json.loads(json.dumps(tables())), (
+        "runs have come or gone; make the table anew with python -m studies.tables"
+    )
