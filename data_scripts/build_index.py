@@ -33,7 +33,7 @@ def build_index(
     split_by: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     json: JsonFile = None,
 ) -> None:
-    """Read the official files into one Parquet file in the cache folder ($RIS_CACHE, or ~/.cache/ris_lib).
+    """Read the official files into one Arrow file in the cache folder ($RIS_CACHE, or ~/.cache/ris_lib).
 
     Args:
         data: Data sets: refcoco, refcoco+, refcocog.

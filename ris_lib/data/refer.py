@@ -128,8 +128,9 @@ class KeptIndex(NamedTuple):
 def refer_index(root: str | Path, name: str, split_by: str | None = None) -> KeptIndex:
     """The index of the official files of one data set: read from the cache folder, and built where it is not there.
 
-    Its name there holds the place, sizes and times of both files, so that a file that has changed, in whatever
-    direction, is read again. It appears whole or not at all.
+    Its rows are those of ``read_refer``, split after split and image after image in order of first appearance: a split is
+    one piece of the file, which needs no copy. Its name there holds the place, sizes and times of both official files,
+    so that one that has changed, in whatever direction, is read again. It appears whole or not at all.
 
     Args:
         root: The folder that holds ``refcoco/``, ``refcoco+/``, ``refcocog/`` and ``images/``.
@@ -151,12 +152,12 @@ def refer_index(root: str | Path, name: str, split_by: str | None = None) -> Kep
     files = refer_files(root, name, split_by)
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = hashlib.sha256(repr((VERSION, stamps)).encode()).hexdigest()[:16]
-    path = cache_folder() / "refer" / f"{name}-{split_by}-{key}.parquet"
+    path = cache_folder() / "refer" / f"{name}-{split_by}-{key}.arrow"
     new = False
 
     def build(partial: Path) -> None:
         nonlocal new
-        save_index(read_refer(root, name, split_by), partial)
+        save_index(_by_split_and_image(read_refer(root, name, split_by)), partial)
         new = True
 
     build_once(path, build)
@@ -165,6 +166,14 @@ def refer_index(root: str | Path, name: str, split_by: str | None = None) -> Kep
     except ValueError:  # damaged or of another version: what is in the cache can be made again
         path.unlink()
         return KeptIndex(load_index(build_once(path, build)), path, new)
+
+
+def _by_split_and_image(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows with those of a split together, and in it those of an image."""
+    groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for row in rows:
+        groups.setdefault(row["split"], {}).setdefault(row["image_id"], []).append(row)
+    return [row for images in groups.values() for of_image in images.values() for row in of_image]
 
 
 def photographs_of(root: str | Path, name: str, split_by: str) -> dict[str, tuple[int, int] | None]:

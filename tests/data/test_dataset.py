@@ -131,23 +131,25 @@ def test_refs_without_a_mask_warn_once_and_can_be_read(refer_folder):
 def test_a_changed_file_is_read_again_and_a_damaged_index_made_again(refer_folder):
     root = refer_folder.write()
     load_dataset("refcoco", "val", root=root)
-    before = set((cache_folder() / "refer").glob("refcoco-unc-*.parquet"))
+    before = set((cache_folder() / "refer").glob("refcoco-unc-*.arrow"))
     refer_folder.refs[0]["sentences"][0]["sent"] = "changed cup"
     dataset = load_dataset("refcoco", "val", root=refer_folder.write())
-    assert dataset.sentences()[0] == "changed cup"
-    (new,) = set((cache_folder() / "refer").glob("refcoco-unc-*.parquet")) - before
+    sentences = dataset.sentences()
+    assert sentences[0] == "changed cup"
+    (new,) = set((cache_folder() / "refer").glob("refcoco-unc-*.arrow")) - before
+    del dataset  # it has the file mapped into memory
     new.write_bytes(b"not an index")
-    assert load_dataset("refcoco", "val", root=root).sentences() == dataset.sentences()
+    assert load_dataset("refcoco", "val", root=root).sentences() == sentences
 
 
 def test_bad_files_leave_nothing_in_the_cache(refer_folder):
     refer_folder.refs[0]["ann_id"] = 5
     folder = cache_folder() / "refer"
-    before = set(folder.glob("*.parquet")) if folder.is_dir() else set()
+    before = set(folder.glob("*.arrow")) if folder.is_dir() else set()
     for _ in range(2):
         with pytest.raises(ValueError, match="ann_id 5"):
             load_dataset("refcoco", "val", root=refer_folder.write())
-    assert set(folder.glob("*.parquet")) == before
+    assert set(folder.glob("*.arrow")) == before
     assert not list(folder.glob("*partial*"))
 
 

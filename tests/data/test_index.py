@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ris_lib.data.index import SCHEMA, Index, load_index, save_index
@@ -16,13 +15,18 @@ def row(**changes):
     } | changes  # fmt: skip
 
 
+def write(table, path):
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
 def test_what_is_saved_is_loaded(tmp_path):
     rows = [
         row(),
         row(ref_id=2, rle=None, height=None, width=None),
         row(image_id=10**13, sentences=["ü"], sentence_ids=[1], kinds=[""]),
     ]
-    index = load_index(save_index(rows, tmp_path / "new" / "index.parquet"))
+    index = load_index(save_index(rows, tmp_path / "new" / "index.arrow"))
     assert [index.row(k) for k in range(3)] == rows == index.rows([0, 1, 2])
     assert index.table.schema.equals(SCHEMA)
     assert len(index) == 3
@@ -30,7 +34,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert index.counts() == {"images": 2, "refs": 3, "sentences": 5}
     assert index.sentences() == ["a", "b", "a", "b", "ü"]
     assert index.rows([2, 0]) == [rows[2], rows[0]] == [index.take([2, 0]).row(k) for k in (0, 1)]
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["index.parquet"]
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["index.arrow"]
 
 
 def test_filter_and_columns():
@@ -45,6 +49,28 @@ def test_filter_and_columns():
     for ask in (lambda: index.filter(spilt="val"), lambda: index.column("spilt")):
         with pytest.raises(ValueError, match="did you mean 'split'"):
             ask()
+
+
+def test_neighbours_are_not_copied_and_others_are():
+    index = Index.from_rows([row(image_id=k, ref_id=k) for k in range(6)])
+    where = [index.take(numbers).table["image_id"].chunk(0).buffers()[1].address for numbers in ([2, 3, 4], [2, 4])]
+    assert where[0] == index.table["image_id"].chunk(0).buffers()[1].address != where[1]
+    part = index.take([2, 3, 4])
+    assert part.column("ref_id") == [2, 3, 4]
+    assert part.filter(ref_id=(3, 4)).column("image_id") == [3, 4]
+    assert [group.tolist() for group in part.by_image()] == [[0], [1], [2]]
+    assert index.take([]).column("ref_id") == []
+    for outside in ([5, 6], [-1, 0]):
+        with pytest.raises(IndexError):
+            index.take(outside)
+
+
+def test_columns_that_are_null_or_lists():
+    index = Index.from_rows([row(), row(rle=None, height=None, width=None, ref_id=2)])
+    assert index.filter(height=None).column("ref_id") == [2]
+    assert index.filter(crowd=False, width=3).column("ref_id") == [1]
+    with pytest.raises(ValueError, match="'sentences' holds lists"):
+        index.filter(sentences=["a", "b"])
 
 
 def test_images_come_in_order_of_first_appearance():
@@ -66,7 +92,7 @@ def test_images_come_in_order_of_first_appearance():
 )
 def test_bad_rows_are_refused(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        save_index([row(**changes)], tmp_path / "index.parquet")
+        save_index([row(**changes)], tmp_path / "index.arrow")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,19 +105,21 @@ def test_a_row_that_lacks_a_column_is_refused():
 
 def test_missing_damaged_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no index at"):
-        load_index(tmp_path / "none.parquet")
-    path = save_index([row()], tmp_path / "index.parquet")
-    (tmp_path / "cut.parquet").write_bytes(path.read_bytes()[:-20])
+        load_index(tmp_path / "none.arrow")
+    path = save_index([row()], tmp_path / "index.arrow")
+    (tmp_path / "cut.arrow").write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match="no readable index"):
-        load_index(tmp_path / "cut.parquet")
-    older = pq.read_table(path).replace_schema_metadata({b"ris_lib.index": b"0"})
-    pq.write_table(older, tmp_path / "older.parquet")
-    with pytest.raises(ValueError, match="version 0; this library reads version 1"):
-        load_index(tmp_path / "older.parquet")
-    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+        load_index(tmp_path / "cut.arrow")
+    (tmp_path / "empty.arrow").write_bytes(b"")
+    with pytest.raises(ValueError, match="no readable index"):
+        load_index(tmp_path / "empty.arrow")
+    table = load_index(path).table
+    write(table.replace_schema_metadata({b"ris_lib.index": b"0"}), tmp_path / "older.arrow")
+    with pytest.raises(ValueError, match="version 0; this library reads version 2"):
+        load_index(tmp_path / "older.arrow")
+    write(pa.table({"a": [1]}), tmp_path / "other.arrow")
     with pytest.raises(ValueError, match="version none"):
-        load_index(tmp_path / "other.parquet")
-    fewer = pq.read_table(path).drop_columns("kinds")
-    pq.write_table(fewer, tmp_path / "fewer.parquet")
+        load_index(tmp_path / "other.arrow")
+    write(table.drop_columns("kinds"), tmp_path / "fewer.arrow")
     with pytest.raises(ValueError, match="Delete it"):
-        load_index(tmp_path / "fewer.parquet")
+        load_index(tmp_path / "fewer.arrow")

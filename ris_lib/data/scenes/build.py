@@ -1,7 +1,7 @@
 """The data set on disk: pictures drawn once, and their index.
 
 A folder of the cache holds one split at one size: ``pictures.npy`` ``(scenes, size, size, 3)`` uint8, to be mapped into
-memory, and ``index.parquet`` with one row per target. It is drawn by several processes and appears whole or not at all.
+memory, and ``index.arrow`` with one row per target. It is drawn by several processes and appears whole or not at all.
 
 The processes are started as ``python -m ris_lib.data.scenes.build``, not by ``multiprocessing``: so it works from
 notebooks, from ``python -c`` and from scripts without a main guard.
@@ -39,7 +39,7 @@ IMAGES_PER_SPLIT = 10**6
 #: At most so many objects of a scene have numbers of their own.
 OBJECTS_PER_IMAGE = 16
 #: The files of a folder.
-PICTURES, INDEX = "pictures.npy", "index.parquet"
+PICTURES, INDEX = "pictures.npy", "index.arrow"
 _SCENES_PER_WORKER = 500  # fewer are not worth the start of a further process
 _SCENES_PER_NEWS = 10
 
@@ -63,7 +63,7 @@ def build_scenes(
         limit: Draw the first so many scenes only. Where the whole split is there already, its folder is returned.
 
     Returns:
-        A folder with ``pictures.npy`` and ``index.parquet``. The k-th image of the index is the k-th picture.
+        A folder with ``pictures.npy`` and ``index.arrow``. The k-th image of the index is the k-th picture.
 
     Raises:
         ValueError: There is no such split, or size, limit or workers are out of range.

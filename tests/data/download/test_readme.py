@@ -74,7 +74,7 @@ def test_it_runs_from_an_empty_folder_to_printed_scores(host, tmp_path):
     assert differing == [["split", f"{split}:"] for split in ("train", "val", "testA", "testB")]
     assert "built in" in shown["build_index"]
     assert "  train: 8 images, 8 refs, 16 sentences" in shown["build_index"].splitlines()
-    indices = list((tmp_path / "cache" / "refer").glob("[!.]*.parquet"))
+    indices = list((tmp_path / "cache" / "refer").glob("[!.]*.arrow"))
     assert [str(path) for path in indices] == [shown["build_index"].splitlines()[0].split(" MB at ")[1]]
     assert "lavt_tiny on refcoco (unc) val, protocol original" in shown["eval"]
     for score in ("mIoU", "oIoU", "Prec@0.5"):
