@@ -144,10 +144,12 @@ def test_bench_says_on_what_it_was_measured(capsys):
 
 @pytest.mark.slow
 def test_bench_of_data_and_models(capsys):
-    assert main(["bench", "data", "models", "--models", "baseline_tiny", "--seconds", "0.01"]) == 0
+    small = ["--models", "baseline_tiny", "--seconds", "0.01", "--size", "32", "--storage", "cache"]
+    assert main(["bench", "data", "models", "train", *small, "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "pictures/s" in shown
     assert "sizes: one picture, one sentence" in shown
+    assert "baseline_tiny, batch 1, fp32, activations kept" in shown
 
 
 @pytest.mark.parametrize("verb", ["train", "eval", "predict", "models", "bench"])

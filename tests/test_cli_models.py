@@ -62,12 +62,37 @@ def test_bench_models_in_two_batches_and_precisions(tmp_path, capsys):
     assert "baseline_tiny" in captured.err
 
 
+def test_bench_beside_an_earlier_file_and_a_function(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_peer.py").write_text("def forward(*inputs):\n    return inputs[0].sum()\n")
+    first, second = str(tmp_path / "first.json"), str(tmp_path / "second.json")
+    arguments = [*BENCH, "--external", "a_peer:forward"]
+    assert main([*arguments, "--json", first]) == 0
+    assert main([*arguments, "--json", second, "--against", first]) == 0
+    values = json.loads((tmp_path / "second.json").read_text())
+    assert len(values["against"]["ratios"]) == 2
+    assert values["against"]["differences"] == []
+    assert values["models"][0]["runs"][0]["external_ratio"] < 1
+    shown = capsys.readouterr().out
+    assert "now beside before" in shown
+    assert "external / ours" in shown
+    assert main([*arguments, "--batch", "2", "--against", first]) == 2
+    assert "batches: [2] here, [1] there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--batch", "0"], "--batch 0; expected numbers of pictures of at least 1"),
         (["--patience", "0"], "--patience 0.0; expected a positive number"),
         (["--models", "lavt_huge"], "no model fits 'lavt_huge'; there are: "),
+        (["--scale", "0"], "--scale 0; expected numbers of at least 1"),
+        (["--workers", "-1"], "--workers -1; expected numbers of at least 0"),
+        (["--external", "peer"], "--external peer; expected MODULE:FUNCTION"),
+        (["--external", "no_peer:forward"], "the module 'no_peer' cannot be imported (ModuleNotFoundError"),
+        (["--external", "json:loads", "--models", "*_tiny"], "--external is timed beside one model, and 7 would be"),
+        (["--external", "json:loads"], "the function of --external raised TypeError"),
+        (["--against", "no.json"], "no file no.json; expected one that `ris bench --json no.json` wrote"),
     ],
 )
 def test_wrong_flags_are_answered(arguments, message, capsys):

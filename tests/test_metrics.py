@@ -204,6 +204,12 @@ def test_count_pixels_of_arrays_tensors_and_stacks():
     stacked = count_pixels(torch.from_numpy(np.stack([prediction, target])), np.stack([target, target]))
     assert [counts.tolist() for counts in stacked] == [[1, 2], [3, 2]]
     assert stacked[0].dtype == np.int64
+    masks = np.random.default_rng(0).random((2, 3, 5, 7, 12)) < 0.5
+    masks = masks[..., ::2]  # pixels that are not neighbours in memory
+    stacked = count_pixels(masks[0], masks[1])
+    assert (stacked[0] == (masks[0] & masks[1]).sum((-2, -1))).all()
+    assert (stacked[1] == (masks[0] | masks[1]).sum((-2, -1))).all()
+    assert [counts.shape for counts in count_pixels(masks[0, :, :0], masks[1, :, :0])] == [(3, 0), (3, 0)]
 
 
 def test_threshold_is_strict():

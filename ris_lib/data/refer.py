@@ -128,9 +128,9 @@ class KeptIndex(NamedTuple):
 def refer_index(root: str | Path, name: str, split_by: str | None = None) -> KeptIndex:
     """The index of the official files of one data set: read from the cache folder, and built where it is not there.
 
-    Its rows are those of ``read_refer``, split after split and image after image in order of first appearance: a split is
-    one piece of the file, which needs no copy. Its name there holds the place, sizes and times of both official files,
-    so that one that has changed, in whatever direction, is read again. It appears whole or not at all.
+    Its rows are those of ``read_refer``, split after split and image after image in order of first appearance: a split
+    is one piece of the file, which needs no copy. Its name there holds the place, sizes and times of both official
+    files, so that one that has changed, in whatever direction, is read again. It appears whole or not at all.
 
     Args:
         root: The folder that holds ``refcoco/``, ``refcoco+/``, ``refcocog/`` and ``images/``.

@@ -1,88 +1,131 @@
-"""How fast data and metrics are on this machine. (Models: ``bench_models``.)"""
+"""How fast this library is on this machine: five subjects, and a file that another measurement can be set beside.
+
+``data`` (``bench_data``), ``index`` (``bench_index``), ``metrics`` (``bench_metrics``) and ``train`` (``bench_train``)
+are measured here; ``models`` (``bench_models``) have a form of their own. ``bench_against`` compares two files.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ris_lib._names import unknown
-from ris_lib.data import load_dataset
-from ris_lib.data.scenes import draw, make_scene
-from ris_lib.data.scenes.build import scene_rows
-from ris_lib.metrics import Accumulator, count_pixels
-from ris_lib.models import create_model
+from ris_lib.engine.bench_data import STORAGES, measure_data
+from ris_lib.engine.bench_index import measure_index
+from ris_lib.engine.bench_metrics import measure_metrics
+from ris_lib.engine.bench_train import DEFAULT_MODEL, measure_train
 
-#: What can be measured.
-SUBJECTS = ("data", "metrics")
+#: What ``measure`` can measure.
+SUBJECTS = ("data", "index", "metrics", "train")
 
-_IMAGES, _SIZE = 4, 96  # of a batch; pixels of a scene
-_SCORED = 5000  # sentences, as many as a split of RefCOCO has
+_AT_LEAST = {"workers": 0, "sizes": 1, "scales": 1, "batches": 1}
+_DECIDING = {
+    "data": ("workers", "sizes", "storages"),
+    "index": ("scales",),
+    "models": ("batches", "precisions"),
+    "train": ("trained", "batches", "precisions"),
+}
+_NAMES = {"sizes": "size", "scales": "scale", "batches": "batch"}  # of the flags
 
 
-def measure(subject: str, seconds: float = 1.0) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and for how long.
+
+    Args:
+        seconds: Time for each number.
+        patience: A number that needs more seconds for its five rounds is measured once.
+        device: Of models and training steps.
+        workers: Numbers of processes that make batches.
+        sizes: Sides of the network's picture for ``data``, in pixels.
+        storages: Where ``data`` has its pictures, out of ``bench_data.STORAGES``.
+        root: Folder of RefCOCO with photographs, for ``data``.
+        scales: Sizes of the data set for ``index``, in times RefCOCO's.
+        trained: Models of ``train``.
+        batches: Numbers of pictures at once, of models and training steps.
+        precisions: Number formats, out of ``bench_models.PRECISIONS``.
+
+    Raises:
+        ValueError: A number is out of range, nothing is left to measure, or a storage is not known.
+
+    Example:
+        >>> Settings(scales=(1, 2, 4)).workers
+        (0,)
+    """
+
+    seconds: float = 1.0
+    patience: float = 20.0
+    device: str = "cpu"
+    workers: tuple[int, ...] = (0,)
+    sizes: tuple[int, ...] = (96, 480)
+    storages: tuple[str, ...] = STORAGES
+    root: Path | None = None
+    scales: tuple[int, ...] = (1,)
+    trained: tuple[str, ...] = (DEFAULT_MODEL,)
+    batches: tuple[int, ...] = (1,)
+    precisions: tuple[str, ...] = ("fp32",)
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "patience"):
+            if not 0 < (value := getattr(self, name)) < float("inf"):
+                raise ValueError(f"--{name} {value}; expected a positive number.")
+        for name, least in _AT_LEAST.items():
+            values = getattr(self, name)
+            if not values or min(values) < least:
+                flag = f"--{_NAMES.get(name, name)} {' '.join(map(str, values))}".strip()
+                raise ValueError(f"{flag}; expected numbers of at least {least}.")
+        for storage in self.storages:
+            if storage not in STORAGES:
+                raise unknown("storage", storage, STORAGES)
+
+    def asked(self, subjects: Collection[str]) -> dict[str, Any]:
+        """What decides which numbers there are, as JSON can hold it: files can be compared where this is equal.
+
+        Args:
+            subjects: Out of ``SUBJECTS``, and ``models``.
+
+        Example:
+            >>> Settings().asked(["index"])
+            {'subjects': ['index'], 'scales': [1]}
+        """
+        names = {name: None for subject in subjects for name in _DECIDING.get(subject, ())}
+        values = {name: list(getattr(self, name)) for name in names}
+        if "data" in subjects:
+            values["photographs"] = self.root is not None
+        return {"subjects": sorted(subjects), **values}
+
+
+def measure(subject: str, settings: Settings | None = None) -> Iterator[dict[str, Any]]:
     """Measure one subject.
 
     Args:
         subject: One of ``SUBJECTS``.
-        seconds: Time for each number; everything runs once before, unmeasured.
+        settings: By default those of ``Settings``.
 
-    Returns:
-        Entries with ``subject``, ``what``, ``value`` and ``unit``, as JSON can hold them.
+    Yields:
+        Entries with ``subject``, ``what``, ``value``, ``low``, ``high``, ``unit`` and ``rounds``, and some of
+        ``memory_bytes`` and ``peak_bytes``, as JSON can hold them.
 
     Raises:
-        ValueError: There is no such subject.
+        ValueError: There is no such subject; or as for the function that measures it.
 
     Example:
-        >>> [entry["unit"] for entry in measure("metrics", seconds=0.01)]
-        ['masks/s', 'sentences/s', 's']
+        >>> entry, *_ = measure("metrics", Settings(seconds=0.01))
+        >>> entry["subject"], entry["unit"], entry["rounds"]
+        ('metrics', 's', 5)
     """
     if subject not in SUBJECTS:
         raise unknown("subject", subject, SUBJECTS)
-    entries = {"data": _data, "metrics": _metrics}[subject](seconds)
-    return [{"subject": subject, "what": what, "value": value, "unit": unit} for what, value, unit in entries]
-
-
-Entries = Iterator[tuple[str, float, str]]
-
-
-def _data(seconds: float) -> Entries:
-    scenes = [make_scene("val", index) for index in range(20)]
-    yield f"draw a scene, {_SIZE} px", _rate(lambda k: draw(scenes[k % 20], _SIZE), seconds), "pictures/s"
-
-    def complete(k: int) -> None:
-        scene = make_scene("val", k)
-        scene_rows(scene, draw(scene, _SIZE)[1])
-
-    yield "complete sample: scene, picture, masks, sentences", _rate(complete, seconds), "samples/s"
-    dataset = load_dataset("scenes", "val", size=_SIZE, limit=20)
-    yield "sample from the cache", _rate(lambda k: dataset[k % 20], seconds), "samples/s"
-    collator = create_model("baseline_tiny").collator()
-    samples = [dataset[k] for k in range(_IMAGES)]
-    yield "collate: resize, tokens, masks", _IMAGES * _rate(lambda k: collator(samples), seconds), "samples/s"
-
-
-def _metrics(seconds: float) -> Entries:
-    generator = np.random.default_rng(0)
-    masks = torch.from_numpy(generator.random((2, 8, 480, 640)) < 0.5)
-    yield "count pixels, 480 x 640", 8 * _rate(lambda k: count_pixels(masks[0], masks[1]), seconds), "masks/s"
-    unions = generator.integers(1, 100_000, _SCORED)
-    columns = unions * 2 // 3, unions, np.arange(_SCORED) // 3
-    accumulate = _rate(lambda k: Accumulator().update(*columns), seconds)
-    yield f"accumulate {_SCORED} sentences", _SCORED * accumulate, "sentences/s"
-    accumulator = Accumulator()
-    accumulator.update(*columns)
-    yield f"scores and intervals of {_SCORED} sentences", 1 / _rate(lambda k: accumulator.result(), seconds), "s"
-
-
-def _rate(work: Callable[[int], Any], seconds: float) -> float:
-    """Calls per second; the call gets its number."""
-    work(0)
-    started, calls = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < seconds or not calls:
-        work(calls)
-        calls += 1
-    return calls / passed
+    asked = settings or Settings()
+    entries = {
+        "data": lambda: measure_data(asked.seconds, asked.workers, asked.sizes, asked.storages, asked.root),
+        "index": lambda: measure_index(asked.scales),
+        "metrics": lambda: measure_metrics(asked.seconds),
+        "train": lambda: measure_train(
+            asked.trained, asked.device, asked.batches, asked.precisions, asked.seconds, asked.patience
+        ),
+    }[subject]()
+    for entry in entries:
+        yield {"subject": subject, **entry}

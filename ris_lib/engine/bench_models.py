@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import fnmatch
 import gc
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
 from ris_lib.contract import Batch
+from ris_lib.engine.bench_external import External, try_external
+from ris_lib.engine.bench_timing import Timing, interleave, matrix_product
 from ris_lib.engine.counting import build_shapes, count_parameters, full_batch, model_flops
-from ris_lib.engine.device import synchronise
 from ris_lib.engine.memory import PeakMemory
 from ris_lib.models import ReferringSegmenter, create_model, list_models
 
@@ -27,6 +27,14 @@ PRECISIONS = ("fp32", "bf16", "compiled")
 
 #: Ours may need so many times the official parameters and FLOPs.
 PARAMETER_BOUND, FLOP_BOUND = 1.01, 1.02
+
+_OF_RUN = (
+    *("forward_s", "forward_low_s", "forward_high_s", "rounds", "pictures_per_s", "forward_bytes"),
+    *("flop_per_s", "product_flop_per_s", "share_of_product"),
+    *("training_s", "training_low_s", "training_high_s", "training_rounds", "training_samples_per_s"),
+    *("training_bytes", "note"),
+)
+_OF_EXTERNAL = ("external_s", "external_low_s", "external_high_s", "external_ratio")
 
 _BACKWARD = 2.5  # times the forward pass, to foresee how long a training step takes: two products for one, and losses
 
@@ -144,24 +152,36 @@ def measure_model(
     precisions: Sequence[str] = ("fp32",),
     seconds: float = 1.0,
     patience: float = 20.0,
+    flops: float | None = None,
+    external: External | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Time a model's forward pass and its training step, and read the peak of the memory, weights included.
 
-    A training step is a forward pass with losses and the backward pass, without the optimiser's. Weights are random.
+    A training step is a forward pass with losses and the backward pass, without the optimiser's (``bench_train`` times
+    that, too). Weights are random. In each of the five rounds a product of two matrices is timed beside the forward
+    pass: what the device can do at that moment.
 
     Args:
         subject: The model.
         device: Where.
         batches: Numbers of pictures at once, one sentence each.
         precisions: Out of ``PRECISIONS``.
-        seconds: Time for each number, after one call that is not measured. A call on the CPU that alone takes longer is
-            measured once.
-        patience: A training step that will take longer than so many seconds is left out.
+        seconds: Time for each number, after one call that is not measured.
+        patience: What takes longer than so many seconds for five rounds is timed once; a training step that alone will
+            take longer is left out.
+        flops: Of a forward pass of one picture, as ``count_model`` counts them.
+        external: A function that is timed in the same rounds as the forward pass.
 
     Yields:
-        For each precision and batch: ``precision``, ``batch``, ``forward_s``, ``pictures_per_s``, ``forward_bytes``,
-        ``training_s``, ``training_samples_per_s``, ``training_bytes`` and ``note``. What was not measured is None, and
-        the note says why.
+        For each precision and batch: ``precision``, ``batch``, ``rounds``, ``forward_s`` (the median, as all numbers)
+        with ``forward_low_s`` and ``forward_high_s``, ``pictures_per_s``, ``forward_bytes``, ``flop_per_s``,
+        ``product_flop_per_s`` and their ratio ``share_of_product``; ``training_s``, ``training_low_s``,
+        ``training_high_s``, ``training_rounds``, ``training_samples_per_s``, ``training_bytes`` and ``note``; with
+        ``external`` also ``external_s``, ``external_low_s``, ``external_high_s`` and ``external_ratio`` (its time
+        divided by ours). What was not measured is None, and the note says why.
+
+    Raises:
+        ValueError: The external function fails.
 
     Example:
         >>> run, = measure_model(find_subjects("baseline_tiny")[0], seconds=0.01)
@@ -174,40 +194,77 @@ def measure_model(
     for precision in precisions:
         for count in batches:
             batch = full_batch(model, count).to(device)
-            yield {"precision": precision, "batch": count, **_run(model, batch, precision, memory, seconds, patience)}
+            if external is not None:
+                with _inference(device, precision):
+                    try_external(external, *_inputs(batch))
+            run = _run(model, batch, precision, memory, seconds, patience, external)
+            if flops is not None and run["forward_s"] is not None:
+                run["flop_per_s"] = flops * count / run["forward_s"]
+                run["share_of_product"] = run["flop_per_s"] / run["product_flop_per_s"]
+            yield {"precision": precision, "batch": count, **run}
             gc.collect()
 
 
+def _inputs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What an external function gets."""
+    return batch.images, batch.token_ids, batch.word_mask
+
+
+@contextmanager
+def _inference(device: torch.device, precision: str) -> Iterator[None]:
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
 def _run(
-    model: ReferringSegmenter, batch: Batch, precision: str, memory: PeakMemory, seconds: float, patience: float
+    model: ReferringSegmenter,
+    batch: Batch,
+    precision: str,
+    memory: PeakMemory,
+    seconds: float,
+    patience: float,
+    external: External | None,
 ) -> dict[str, Any]:
     """Forward pass and training step of one batch in one precision."""
     device, count = batch.images.device, len(batch.images)
-    values = dict.fromkeys(("forward_s", "pictures_per_s", "forward_bytes"))
-    values |= dict.fromkeys(("training_s", "training_samples_per_s", "training_bytes", "note"))
+    values: dict[str, Any] = dict.fromkeys(_OF_RUN if external is None else (*_OF_RUN, *_OF_EXTERNAL))
     called: Callable[..., Any] = torch.compile(model) if precision == "compiled" else model
-    half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
     def predict() -> None:
-        with torch.inference_mode(), half:
+        with _inference(device, precision):
             called(batch)
 
+    def compare() -> None:
+        with _inference(device, precision):
+            external(*_inputs(batch))
+
     def learn() -> None:
-        with half:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = called(batch, with_losses=True).loss
         loss.backward()
         model.zero_grad()
 
-    once = seconds if device.type == "cpu" and precision != "compiled" else None
     try:
+        model.eval()
         memory.reset()
-        forward = _seconds(predict, model.eval(), seconds, once)
-        values |= {"forward_s": forward, "pictures_per_s": count / forward, "forward_bytes": memory.peak()}
+        predict()
+        values["forward_bytes"] = memory.peak()
+        multiply, product_flops = matrix_product(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+        works = {"forward": predict, "product": multiply} | ({} if external is None else {"external": compare})
+        timings = interleave(works, seconds, patience, device)
+        forward, product = timings["forward"].median, timings["product"].median
+        values |= _spread("forward", timings["forward"]) | {"rounds": len(timings["forward"].rounds)}
+        values |= {"pictures_per_s": count / forward, "product_flop_per_s": product_flops / product}
+        if external is not None:
+            values |= _spread("external", timings["external"])
+            values["external_ratio"] = timings["external"].median / forward
         if (expected := forward * (1 + _BACKWARD)) > patience:
             return {**values, "note": f"training step left out: about {expected:.0f} s"}
+        model.train()
         memory.reset()
-        training = _seconds(learn, model.train(), seconds, once)
-        values |= {"training_s": training, "training_samples_per_s": count / training, "training_bytes": memory.peak()}
+        timing = interleave({"training": learn}, seconds, patience, device)["training"]
+        values |= _spread("training", timing) | {"training_rounds": len(timing.rounds)}
+        values |= {"training_samples_per_s": count / timing.median, "training_bytes": memory.peak()}
     except torch.OutOfMemoryError:
         values["note"] = "out of memory"
     except (ValueError, torch._dynamo.exc.TorchDynamoException) as error:
@@ -216,21 +273,6 @@ def _run(
     return values
 
 
-def _seconds(work: Callable[[], None], model: nn.Module, seconds: float, once: float | None) -> float:
-    """Seconds of one call, after a first one; the first counts where it is longer than ``once``."""
-    device = next(model.parameters()).device
-
-    def call() -> None:
-        work()
-        synchronise(device)
-
-    started = time.perf_counter()
-    call()
-    first = time.perf_counter() - started
-    if once is not None and first > once:
-        return first
-    started, calls = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < seconds or not calls:
-        call()
-        calls += 1
-    return passed / calls
+def _spread(name: str, timing: Timing) -> dict[str, float]:
+    """Median, fastest and slowest round under the names of a run."""
+    return {f"{name}_s": timing.median, f"{name}_low_s": timing.low, f"{name}_high_s": timing.high}

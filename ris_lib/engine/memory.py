@@ -55,6 +55,13 @@ class PeakMemory:
         peak = self._now("VmHWM")
         return None if peak is None or self._before is None else max(0, peak - self._before)
 
+    def kept(self) -> int | None:
+        """Bytes in use now, without what was there before; None where the system does not tell. It may be negative."""
+        gc.collect()
+        _give_back()
+        now = self._now("VmRSS")
+        return None if now is None or self._before is None else now - self._before
+
     def _now(self, entry: str) -> int | None:
         if self.device.type == "cuda":
             asked = torch.cuda.memory_allocated if entry == "VmRSS" else torch.cuda.max_memory_allocated

@@ -8,6 +8,7 @@ Sources: the evaluation code of LAVT (Yang et al. 2022), MagNet (Chng et al. 202
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,7 +158,19 @@ def count_pixels(prediction: Mask, target: Mask) -> tuple[np.ndarray, np.ndarray
             "(..., height, width). Bring both to the protocol's grid first."
         )
     first, second = masks[0], masks[1].to(masks[0].device)
-    if first.device.type == "cpu":  # several times as fast as torch's sum of booleans
-        return tuple(np.count_nonzero(both.numpy(), axis=(-2, -1)) for both in (first & second, first | second))
+    if first.device.type == "cpu":
+        return _count_on_cpu(first.numpy(), second.numpy())
     counts = torch.stack([(first & second).sum((-2, -1)), (first | second).sum((-2, -1))]).cpu().numpy()
     return counts[0], counts[1]
+
+
+def _count_on_cpu(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mask by mask: NumPy counts a whole array of booleans six times as fast as it adds them up along an axis."""
+    height, width = first.shape[-2:]
+    leading, masks = first.shape[:-2], math.prod(first.shape[:-2])
+    counts = np.empty((2, masks), np.int64)
+    merged = np.empty(height * width, bool)
+    for k, (one, other) in enumerate(zip(*(stack.reshape(masks, height * width) for stack in (first, second)))):
+        counts[0, k] = np.count_nonzero(np.logical_and(one, other, out=merged))
+        counts[1, k] = np.count_nonzero(np.logical_or(one, other, out=merged))
+    return counts[0].reshape(leading), counts[1].reshape(leading)

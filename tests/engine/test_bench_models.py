@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from ris_lib.engine import bench_models
 from ris_lib.engine.bench_models import (
@@ -15,6 +14,7 @@ from ris_lib.engine.bench_models import (
     find_subjects,
     measure_model,
 )
+from ris_lib.engine.bench_timing import ROUNDS
 from ris_lib.models import list_models
 
 OFFICIAL = [subject for subject in find_subjects() if subject.official]
@@ -63,7 +63,38 @@ def test_runs_of_a_tiny_model():
         assert run["note"] is None
         assert run["pictures_per_s"] == pytest.approx(run["batch"] / run["forward_s"])
         assert run["training_samples_per_s"] == pytest.approx(run["batch"] / run["training_s"])
+        assert run["forward_low_s"] <= run["forward_s"] <= run["forward_high_s"]
+        assert run["training_low_s"] <= run["training_s"] <= run["training_high_s"]
+        assert (run["rounds"], run["training_rounds"]) == (ROUNDS, ROUNDS)
+        assert run["product_flop_per_s"] > 0
+        assert run["share_of_product"] is None
+        assert "external_s" not in run
     assert json.loads(json.dumps(runs)) == runs
+
+
+def test_the_share_is_of_a_product_in_the_same_rounds():
+    subject = find_subjects("baseline_tiny")[0]
+    (run,) = measure_model(subject, batches=(2,), seconds=0.001, flops=1e9)
+    assert run["flop_per_s"] == pytest.approx(2e9 / run["forward_s"])
+    assert run["share_of_product"] == pytest.approx(run["flop_per_s"] / run["product_flop_per_s"])
+
+
+def test_an_external_function_is_timed_beside_the_model_on_the_same_inputs():
+    calls = []
+
+    def peer(images, token_ids, word_mask):
+        calls.append((tuple(images.shape), tuple(token_ids.shape), word_mask.all().item(), torch.is_grad_enabled()))
+
+    (run,) = measure_model(find_subjects("baseline_tiny")[0], batches=(2,), seconds=0.001, external=peer)
+    assert set(calls) == {((2, 3, 96, 96), (2, 20), True, False)}
+    assert len(calls) >= ROUNDS + 2
+    assert run["external_low_s"] <= run["external_s"] <= run["external_high_s"]
+    assert run["external_ratio"] == pytest.approx(run["external_s"] / run["forward_s"])
+
+
+def test_an_external_function_that_fails_is_an_error_and_no_note():
+    with pytest.raises(ValueError, match=r"the function of --external raised TypeError"):
+        next(measure_model(find_subjects("baseline_tiny")[0], external=lambda images: None))
 
 
 def test_a_training_step_that_takes_too_long_is_left_out():
@@ -79,9 +110,10 @@ def test_what_cannot_be_measured_is_noted(error, monkeypatch):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(bench_models, "_seconds", fail)
+    monkeypatch.setattr(bench_models, "interleave", fail)
     (run,) = measure_model(find_subjects("baseline_tiny")[0])
     assert run["forward_s"] is None
+    assert run["training_s"] is None
     assert run["note"] in ("out of memory", "batch norm")
 
 
@@ -92,12 +124,3 @@ def test_without_a_compiler_the_note_says_so(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: lambda *arguments, **options: refuse(model))
     (run,) = measure_model(find_subjects("baseline_tiny")[0], precisions=("compiled",))
     assert (run["forward_s"], run["note"]) == (None, "no compiler")
-
-
-def test_a_long_call_on_the_cpu_is_measured_once():
-    calls = []
-    layer = nn.Linear(1, 1)
-    assert bench_models._seconds(lambda: calls.append(1), layer, seconds=0.0, once=0.0) > 0
-    assert len(calls) == 1
-    bench_models._seconds(lambda: calls.append(1), layer, seconds=0.0, once=None)
-    assert len(calls) == 3
