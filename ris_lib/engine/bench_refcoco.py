@@ -48,7 +48,7 @@ def write_refcoco(out: str | Path, scale: int = 1, divide: int = 1) -> dict[str,
         What each split holds.
 
     Raises:
-        ValueError: ``scale`` or ``divide`` is below 1, or ``out`` holds something.
+        ValueError: ``scale`` or ``divide`` is below 1, a split would be empty, or ``out`` holds something.
 
     Example:
         >>> import tempfile
@@ -58,22 +58,24 @@ def write_refcoco(out: str | Path, scale: int = 1, divide: int = 1) -> dict[str,
     for name, value in (("scale", scale), ("divide", divide)):
         if value < 1:
             raise ValueError(f"{name}={value}; expected a whole number of at least 1.")
-    check_new_folder(out)
-    folder = Path(out) / NAME
-    folder.mkdir(parents=True)
     counts = {
         split: Counts(*(value * scale // divide for value in official))
         for split, official in OFFICIAL[NAME, SPLIT_BY].items()
     }
+    if not all(min(count) for count in counts.values()):
+        raise ValueError(f"scale={scale}, divide={divide}; a split would have no picture. Take a larger part.")
+    check_new_folder(out)
+    folder = Path(out) / NAME
+    folder.mkdir(parents=True)
     of_image = [(split, n) for split, c in counts.items() for n in _spread(c.refs, c.images)]
     of_ref = [n for c in counts.values() for n in _spread(c.sentences, c.refs)]
     generator = np.random.default_rng(0)
     refs = list(_refs(of_image, of_ref, generator))
-    generator.shuffle(refs)  # the official file has neither splits nor images together
-    (folder / f"refs({SPLIT_BY}).p").write_bytes(pickle.dumps(refs, protocol=2))
     images = [{"id": k, "file_name": _file_name(k), "height": _HEIGHT, "width": _WIDTH} for k in range(len(of_image))]
     unasked = max(0, ANNOTATIONS * scale // divide - len(refs))
     owners = [ref["image_id"] for ref in refs] + [k % len(images) for k in range(unasked)]
+    generator.shuffle(refs)  # the official file has neither splits nor images together
+    (folder / f"refs({SPLIT_BY}).p").write_bytes(pickle.dumps(refs, protocol=2))
     with (folder / "instances.json").open("w", encoding="ascii") as file:
         file.write(f'{{"images": {json.dumps(images)}, "categories": [{{"id": 1, "name": "thing"}}], "annotations": [')
         for number, annotation in enumerate(_annotations(owners, generator)):
