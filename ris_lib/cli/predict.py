@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from tyro.conf import Positional
 from ris_lib.cli.output import JsonFile, Threads, check_json, make_table, report, set_threads
 from ris_lib.cli.source import Device, ModelName, RunFolder, load_model
 from ris_lib.data import read_picture
-from ris_lib.data.cache import atomic_write, check_place
+from ris_lib.data.cache import atomic_files, check_place
 from ris_lib.engine import Prediction, Predictor
 from ris_lib.engine.run import write_json
 from ris_lib.show import overlay
@@ -61,9 +62,6 @@ def predict(
     segmenter = load_model(run, model)
     prediction = Predictor(segmenter, device)(picture, sentences)
     names = [file_name(k, sentence) for k, sentence in enumerate(sentences, start=1)]
-    for name, mask in zip(names, prediction.masks):
-        _save(folder / f"{name}_mask.png", np.where(mask, 255, 0).astype(np.uint8))
-        _save(folder / f"{name}_overlay.png", overlay(picture, mask))
     values = {
         "photo": photo.name,
         "height": picture.shape[0],
@@ -73,10 +71,29 @@ def predict(
         "threshold": segmenter.config.threshold,
         "predictions": [_values(prediction, k, name) for k, name in enumerate(names)],
     }
-    write_json(folder / _SUMMARY, values)
+    write_prediction(folder, picture, prediction.masks, values)
     rows = [[p["sentence"], p["mask"], f"{p['score']:.3f}", p["pixels"]] for p in values["predictions"]]
     title = f"{photo.name}, {picture.shape[0]} x {picture.shape[1]} pixels (height x width); files in {folder}"
     report([make_table(title, ["sentence", "mask", "score", "pixels"], rows, text=2)], values, json)
+
+
+def write_prediction(folder: Path, picture: np.ndarray, masks: Sequence[np.ndarray], values: dict[str, Any]) -> None:
+    """Write all files of a prediction, or none; files of these names are replaced together.
+
+    Args:
+        folder: Made where it does not exist.
+        picture: ``(H, W, 3)`` uint8.
+        masks: A ``(H, W)`` bool for each sentence.
+        values: What ``prediction.json`` holds; each of its ``predictions`` names the files ``mask`` and ``overlay``.
+
+    Raises:
+        DiskFullError: The disk is full; what was there before is unchanged.
+    """
+    with atomic_files(folder, _SUMMARY) as partial:
+        for entry, mask in zip(values["predictions"], masks, strict=True):
+            Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(partial / entry["mask"], format="PNG")
+            Image.fromarray(overlay(picture, mask)).save(partial / entry["overlay"], format="PNG")
+        write_json(partial / _SUMMARY, values)
 
 
 def file_name(number: int, sentence: str) -> str:
@@ -99,8 +116,3 @@ def _values(prediction: Prediction, k: int, name: str) -> dict[str, Any]:
         "mask": f"{name}_mask.png",
         "overlay": f"{name}_overlay.png",
     }
-
-
-def _save(path: Path, pixels: np.ndarray) -> None:
-    with atomic_write(path) as partial:
-        Image.fromarray(pixels).save(partial, format="PNG")

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ris_lib._names import unknown
 from ris_lib.data.index import Index, load_index
-from ris_lib.data.pictures import read_picture
+from ris_lib.data.pictures import inspect_picture, read_picture
 from ris_lib.data.refer import SPLIT_BY, refer_index
 from ris_lib.data.sample import Expression, Sample
 
@@ -50,9 +50,21 @@ class PhotographFolder:
             FileNotFoundError: It is in none of the folders.
             ValueError: The file is damaged or too large.
         """
+        return read_picture(self._find(number, file_name), upright=False)
+
+    def inspect(self, number: int, file_name: str) -> tuple[int, int]:
+        """Height and width of that picture, after a look at the file's header and end.
+
+        Raises:
+            FileNotFoundError: It is in none of the folders.
+            ValueError: The file is no picture, cut short or too large; damage in its middle is not seen.
+        """
+        return inspect_picture(self._find(number, file_name))
+
+    def _find(self, number: int, file_name: str) -> Path:
         for folder in self.folders:
             if (path := folder / file_name).is_file():
-                return read_picture(path, upright=False)
+                return path
         places = " or ".join(str(folder / file_name) for folder in self.folders)
         raise FileNotFoundError(f"picture {number} is missing; expected {places}. {self.hint}".rstrip())
 
@@ -147,11 +159,7 @@ class ReferringDataset(Dataset):
         rows = self._rows(number)
         file_name, size = rows[0]["file_name"], (rows[0]["height"], rows[0]["width"])
         image = self.pictures.read(number % len(self), file_name)
-        if None not in size and image.shape[:2] != size:
-            raise ValueError(
-                f"picture {file_name} is {image.shape[0]} x {image.shape[1]} (height x width), its annotations are "
-                f"made for {size[0]} x {size[1]}; use the original file."
-            )
+        check_annotated_size(file_name, image.shape[:2], size)
         return Sample(image, rows[0]["image_id"], _expressions(rows))
 
     def expressions(self, number: int) -> tuple[Expression, ...]:
@@ -161,6 +169,11 @@ class ReferringDataset(Dataset):
             IndexError: There are not so many pictures.
         """
         return _expressions(self._rows(number))
+
+    def records(self) -> list[dict[str, Any]]:
+        """``image_id``, ``file_name``, ``height`` and ``width`` of each picture in the order of the items."""
+        firsts = np.concatenate([[0], self._ends[:-1]]) if len(self) else self._ends
+        return self.index.take(firsts).table.select(["image_id", "file_name", "height", "width"]).to_pylist()
 
     def sentences(self) -> list[str]:
         """All sentences in the order of the items."""
@@ -181,6 +194,24 @@ class ReferringDataset(Dataset):
         number %= len(self)
         start = int(self._ends[number - 1]) if number else 0
         return self.index.table.slice(start, int(self._ends[number]) - start).to_pylist()
+
+
+def check_annotated_size(file_name: str, found: tuple[int, ...], annotated: tuple[int | None, int | None]) -> None:
+    """Refuse a picture of another size than its annotations are made for.
+
+    Args:
+        file_name: Of the picture.
+        found: Its height and width.
+        annotated: Those in the annotations; None where they do not say.
+
+    Raises:
+        ValueError: The sizes differ.
+    """
+    if None not in annotated and found != annotated:
+        raise ValueError(
+            f"picture {file_name} is {found[0]} x {found[1]} (height x width), its annotations are made for "
+            f"{annotated[0]} x {annotated[1]}; use the original file."
+        )
 
 
 def load_dataset(

@@ -20,6 +20,9 @@ from ris_lib.models import ReferringSegmenter
 
 STATE = "state.pt"
 
+#: Version of the state: a change of what it holds or means changes it, and others are refused.
+VERSION = 1
+
 #: How many checkpoints stay.
 KEEP = 2
 
@@ -38,6 +41,9 @@ def save_checkpoint(folder: Path, step: int, model: ReferringSegmenter, state: d
     Returns:
         The checkpoint's folder.
 
+    Raises:
+        DiskFullError: The disk is full; the checkpoints that were there stay.
+
     Example:
         >>> import tempfile
         >>> from ris_lib.models import create_model
@@ -45,12 +51,13 @@ def save_checkpoint(folder: Path, step: int, model: ReferringSegmenter, state: d
         >>> save_checkpoint(folder, 3, create_model("baseline_tiny"), {"note": "three"}).name
         'step_00000003'
         >>> load_state(latest_checkpoint(folder))
-        {'note': 'three', 'step': 3}
+        {'note': 'three', 'step': 3, 'version': 1}
     """
     final = folder / f"step_{step:08d}"
     with atomic_write(final) as partial:
         model.save_pretrained(partial, objectives=True)
-        torch.save({**state, "step": step}, partial / STATE)
+        with (partial / STATE).open("wb") as file:  # given a name only, torch hides why it could not write
+            torch.save({**state, "step": step, "version": VERSION}, file)
         for path in (*partial.iterdir(), partial):
             _force_to_disk(path)
     _force_to_disk(folder)
@@ -78,31 +85,64 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(_NAME.fullmatch(checkpoint.name)[1])
 
 
+def load_checkpoint(checkpoint: Path, recipe: str) -> tuple[ReferringSegmenter, dict[str, Any]]:
+    """The model of a checkpoint, in training mode, and its state.
+
+    A damaged checkpoint is not passed over in silence: whoever deletes it, as the message says, goes on from the one
+    before it and comes to the same weights. Our decision, because a file that went bad on the disk is worth knowing of.
+
+    Args:
+        checkpoint: Its folder.
+        recipe: Name of the run's model.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged or was written by another version of this library, or the checkpoint is one of
+            another model. Every message says how to go on.
+    """
+    state = load_state(checkpoint)
+    try:
+        model = ReferringSegmenter.from_pretrained(checkpoint)
+    except (FileNotFoundError, ValueError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{error} To go on: {_way_out(checkpoint)}") from error
+    if model.config.recipe != recipe:
+        raise ValueError(
+            f"{checkpoint} is a checkpoint of {model.config.recipe}, and the run trains {recipe}: it does not belong "
+            f"there. To go on: {_way_out(checkpoint)}"
+        )
+    return model.train(), state
+
+
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """What was given to ``save_checkpoint`` as state, and ``step``; tensors come to the CPU.
+    """What was given to ``save_checkpoint`` as state, ``step`` and ``version``; tensors come to the CPU.
 
     Raises:
         FileNotFoundError: The checkpoint has no state.
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or was written by another version of this library.
     """
     path = checkpoint / STATE
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; delete {checkpoint} to go on from the checkpoint before it.")
+        raise FileNotFoundError(f"{path} is missing. To go on: {_way_out(checkpoint)}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not isinstance(state.get("step"), int):
             raise ValueError("this is not the state of a run")
-        return state
     except Exception as error:  # torch, zipfile and the safe unpickler raise many kinds for damaged files
+        raise ValueError(f"{path} is damaged ({type(error).__name__}). To go on: {_way_out(checkpoint)}") from error
+    if (version := state.setdefault("version", VERSION)) != VERSION:
         raise ValueError(
-            f"{path} is damaged ({type(error).__name__}); delete {checkpoint} to go on from the checkpoint before it."
-        ) from error
+            f"{path} is a state of version {version}; this library reads version {VERSION}. Finish the run with the "
+            "library that began it (environment.json names it), or start a new one from its weights: ris train --start "
+            f"{checkpoint} --model NAME --out FOLDER."
+        )
+    return state
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what a killed process has left half-written in the folder of the checkpoints."""
-    for path in folder.glob(".partial-*"):
-        shutil.rmtree(path, ignore_errors=True)
+def _way_out(checkpoint: Path) -> str:
+    """What a person can do about a checkpoint that cannot be used."""
+    others = [path.name for path in _checkpoints(checkpoint.parent) if path != checkpoint]
+    return f"delete {checkpoint}; the run then continues from {others[-1] if others else 'its beginning'}."
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -65,6 +65,8 @@ class TrainConfig:
         shuffle_sentences: Give every sentence to another picture. A control: what such a model scores, it scores
             without understanding language.
         same_sentence: Say this of everything, in place of the sentences: another such control.
+        skip_bad: Leave out pictures that are missing, damaged or of another size than annotated, and say which;
+            otherwise they refuse the run.
         precision: Number format of the forward pass: no (float32), bf16 or fp16.
         accumulate: Cut each step into so many parts, to save memory.
         workers: Processes that prepare batches; 0 = this one. The result does not depend on it.
@@ -103,6 +105,7 @@ class TrainConfig:
     flip: bool = False
     shuffle_sentences: bool = False
     same_sentence: str | None = None
+    skip_bad: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
     accumulate: int = 1
     workers: int = 0

@@ -21,6 +21,7 @@ from ris_lib.engine.device import inference, pick_device
 from ris_lib.engine.loader import readable
 from ris_lib.engine.shuffle import shuffle_sentences as shuffled
 from ris_lib.engine.shuffle import with_index
+from ris_lib.engine.workers import start_worker, watched_workers
 from ris_lib.metrics import Accumulator, Protocol, Scores, binarise, count_pixels, get_protocol
 from ris_lib.models import ReferringSegmenter
 
@@ -164,9 +165,11 @@ def evaluate(
         dataset = shuffled(dataset, seed)
     state = PartialState(cpu=device.type == "cpu")
     share = Subset(dataset, range(state.process_index, len(dataset), state.num_processes))
-    loader = DataLoader(share, images_per_batch, collate_fn=_Readable(model.collator(False)), num_workers=workers)
+    collate = _Readable(model.collator(False))
+    loader = DataLoader(share, images_per_batch, collate_fn=collate, num_workers=workers, worker_init_fn=start_worker)
     rows, unreadable = [], 0
     with (
+        watched_workers(),
         inference(model, device),
         tqdm(total=len(share), desc=f"{dataset.name} {dataset.split}", unit="image", disable=not progress) as bar,
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -21,11 +22,17 @@ class Stopped(Exception):  # noqa: N818  (it says what happened, as KeyboardInte
         self.code = code
 
 
+#: Seconds within which further signals are the same request. Our decision: torchrun passes signals on at once, and a
+#: person who presses Ctrl-C again because it takes too long waits longer than that.
+SAME = 2.0
+
+
 class StopRequest:
     """Remembers SIGTERM and SIGINT (Ctrl-C) within a ``with`` block, instead of ending the program at once.
 
-    A second signal of the same kind does what it would have done without this. Outside of the main thread, where Python
-    allows no handlers, nothing is changed.
+    A further signal does what it would have done without this, but not within the first ``SAME`` seconds: launchers
+    pass a signal on that the whole group has got already, so that every process gets it twice. Outside of the main
+    thread, where Python allows no handlers, nothing is changed.
 
     Attributes:
         code: 0, or after a signal 128 plus its number.
@@ -39,6 +46,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.code = 0
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -51,5 +59,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.code = 128 + number
-        signal.signal(number, self._before[number])
+        if not self.code:
+            self.code, self._since = 128 + number, time.monotonic()
+        elif time.monotonic() - self._since > SAME:
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)

@@ -7,7 +7,6 @@ number of worker processes. Pictures come in an endless row of shuffled epochs, 
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from ris_lib.data import Batch, CannotFlip, Collator, ReferringDataset, Sample, flip
+from ris_lib.engine.workers import start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -173,12 +173,6 @@ def step_loader(batches: StepBatches, start: int, stop: int, workers: int = 0, p
             sampler=range(start * batches.accumulate, stop * batches.accumulate),
             num_workers=workers,
             pin_memory=pin_memory,
-            worker_init_fn=_leave_signals_to_the_main_process,
+            worker_init_fn=start_worker,
         )
     )
-
-
-def _leave_signals_to_the_main_process(worker: int) -> None:
-    """A signal to the whole group must not take the workers away before the main process has saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

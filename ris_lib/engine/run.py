@@ -127,11 +127,27 @@ def add_environment(folder: Path, step: int, environment: Mapping[str, Any]) -> 
         ValueError: The file that is there is damaged.
     """
     path = folder / ENVIRONMENT
-    try:
-        starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to go on, nothing is computed from it.") from error
+    starts = _starts(path) if path.is_file() else []
     write_json(path, [*starts, {"from_step": step, **environment}])
+
+
+def skipped_pictures(folder: Path) -> list[str] | None:
+    """Files of the pictures that a run left out when it began, of all its splits; None where it has not begun."""
+    path = folder / ENVIRONMENT
+    return _starts(path)[0].get("skipped", []) if path.is_file() else None
+
+
+def _starts(path: Path) -> list[dict[str, Any]]:
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(starts, list) and starts and all(isinstance(start, dict) for start in starts)):
+            raise ValueError("it holds something else than starts")
+        return starts
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it to go on: nothing is computed from it but which pictures are "
+            "left out, and those are looked for again."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,9 +11,10 @@ from dataclasses import fields, replace
 import torch
 
 from ris_lib.data import ReferringDataset, load_dataset
+from ris_lib.data.screen import screen
 from ris_lib.data.tokenizers import WordTokenizer
 from ris_lib.engine.config import FREE_ON_RESUME, TrainConfig
-from ris_lib.engine.run import check_free, is_run, read_run_config
+from ris_lib.engine.run import check_free, is_run, read_run_config, skipped_pictures
 from ris_lib.engine.shuffle import same_sentence, shuffle_sentences
 from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
 from ris_lib.models.config import ModelConfig
@@ -76,8 +77,10 @@ def _knows_words(config: ModelConfig) -> bool:
 def load_split(config: TrainConfig, split: str, limit: int | None = None) -> ReferringDataset:
     """A split of the run's data set, with the sentences of the control that the run asks for.
 
+    Every picture is looked at: see ``ris_lib.data.screen``.
+
     Raises:
-        ValueError: As for ``load_dataset``.
+        ValueError: As for ``load_dataset``, or pictures are bad.
         FileNotFoundError: As for ``load_dataset``.
     """
     size = config.size or asked_for(config).preprocess["size"][0]
@@ -89,6 +92,7 @@ def load_split(config: TrainConfig, split: str, limit: int | None = None) -> Ref
         size=size if config.data == "scenes" else None,
         limit=limit,
     )
+    dataset = screen(dataset, config.skip_bad, skipped_pictures(config.out))
     if config.same_sentence is not None:
         dataset = same_sentence(dataset, config.same_sentence)
     return shuffle_sentences(dataset, config.seed) if config.shuffle_sentences else dataset

@@ -20,9 +20,10 @@ from accelerate.utils import ProjectConfiguration
 from torch import nn
 
 from ris_lib.contract import Batch
-from ris_lib.data.cache import atomic_write
+from ris_lib.data import ReferringDataset
+from ris_lib.data.cache import atomic_write, remove_partial
 from ris_lib.engine import run
-from ris_lib.engine.checkpoint import latest_checkpoint, load_state, remove_partial, save_checkpoint
+from ris_lib.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import deterministic, pick_device
 from ris_lib.engine.environment import describe_environment
@@ -33,7 +34,7 @@ from ris_lib.engine.loader import StepBatches, step_loader
 from ris_lib.engine.optimizer import freeze, learning_rate_at, make_optimizer, set_learning_rate
 from ris_lib.engine.record import recorder
 from ris_lib.engine.setup import load_split, new_model, settle
-from ris_lib.models import ReferringSegmenter
+from ris_lib.engine.workers import watched_workers
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
     if checkpoint is None:
         model, state = new_model(config, dataset), {"step": 0}
     else:
-        model, state = ReferringSegmenter.from_pretrained(checkpoint).train(), load_state(checkpoint)
+        model, state = load_checkpoint(checkpoint, config.model)
     # Channels last in memory: convolutions are faster, and the (S, N, C) views of fusion blocks need no copies.
     model = model.to(memory_format=torch.channels_last)
     settings, start = model.config.training, state["step"]
@@ -115,13 +116,14 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         announce(accelerator, plain, batches, config, start)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        _open_folder(config, start, accelerator.device)
+        _open_folder(config, start, accelerator.device, [part for part in (dataset, examined) if part])
     accelerator.wait_for_everyone()
     loader = step_loader(batches, start, config.steps, config.workers, accelerator.device.type == "cuda")
     columns = ["step", "loss", *plain.weights, "gradient_norm", "learning_rate", "seconds"]
     columns += ["miou", "oiou"] if examined else []
     with (
         deterministic(),
+        watched_workers(),
         StopRequest() as stop,
         recorder(accelerator, config.out, columns, start, config.steps, progress) as record,
     ):
@@ -145,6 +147,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
                 state = {"optimizer": optimizer.state_dict(), "scaler": scaler}
                 save_checkpoint(config.out / run.CHECKPOINTS, step + 1, plain, state)
             if code and not last:
+                accelerator.wait_for_everyone()  # a launcher ends all others once one has left
                 raise Stopped(
                     f"stopped after step {step + 1} of {config.steps}; continue with: "
                     f"ris train --out {config.out} --resume",
@@ -171,13 +174,15 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
-def _open_folder(config: TrainConfig, start: int, device: torch.device) -> None:
+def _open_folder(config: TrainConfig, start: int, device: torch.device, parts: list[ReferringDataset]) -> None:
     """Make the folder of a new run, or clear that of a killed one of what it left half-written."""
     if not run.is_run(config.out):
         run.create_run(config)
     remove_partial(config.out)
     remove_partial(config.out / run.CHECKPOINTS)
-    run.add_environment(config.out, start, describe_environment(device))
+    skipped = {name for part in parts for name in part.seed_info.get("skipped", ())}
+    noted = {"skipped": sorted(skipped)} if skipped else {}
+    run.add_environment(config.out, start, describe_environment(device) | noted)
 
 
 def _optimise(

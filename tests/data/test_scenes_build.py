@@ -56,7 +56,7 @@ def test_several_processes_draw_the_same(tmp_path, monkeypatch):
 def test_a_failed_process_is_told_and_nothing_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_SCENES_PER_WORKER", 1)
     monkeypatch.setattr(build, "PICTURES", "elsewhere.npy")
-    with pytest.raises(RuntimeError, match=r"drawing val failed: (.|\n)*pictures\.npy"):
+    with pytest.raises(ChildProcessError, match=r"drawing val failed: FileNotFoundError: .*pictures\.npy"):
         build_scenes("val", size=32, cache=tmp_path, limit=2, workers=2, progress=False)
     assert [name for name in os.listdir(tmp_path / "scenes") if not name.endswith(".lock")] == []
 

@@ -3,8 +3,9 @@ import os
 import pytest
 import torch
 
+from ris_lib.data.cache import remove_partial
 from ris_lib.engine import checkpoint as checkpoints
-from ris_lib.engine.checkpoint import latest_checkpoint, load_state, remove_partial, save_checkpoint
+from ris_lib.engine.checkpoint import latest_checkpoint, load_state, save_checkpoint
 from ris_lib.models import ReferringSegmenter, create_model
 
 
@@ -64,11 +65,15 @@ def test_damaged_and_missing_state(tmp_path, model):
     saved = save_checkpoint(tmp_path, 1, model, {"numbers": torch.arange(1000)})
     path = saved / "state.pt"
     path.write_bytes(path.read_bytes()[: os.path.getsize(path) // 2])
-    with pytest.raises(ValueError, match=r"state.pt is damaged.*to go on from the checkpoint before it"):
+    with pytest.raises(
+        ValueError, match=r"state.pt is damaged .*To go on: delete .*; the run then continues from its beginning"
+    ):
         load_state(saved)
     for other in ([1, 2], {"numbers": 1}):
         torch.save(other, path)
-        with pytest.raises(ValueError, match=r"state.pt is damaged.*to go on from the checkpoint before it"):
+        with pytest.raises(
+            ValueError, match=r"state.pt is damaged .*To go on: delete .*; the run then continues from its beginning"
+        ):
             load_state(saved)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"state.pt is missing"):

@@ -8,7 +8,6 @@ busy is asked again after a while.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ import httpx
 from filelock import FileLock
 from tqdm import tqdm
 
-from ris_lib.data.cache import check_place
+from ris_lib.data.cache import check_place, is_full
 from ris_lib.data.download.sources import Source
 
 #: Bytes that are read at a time, and how often an address is asked in vain before the next one is.
@@ -156,7 +155,7 @@ def _continue(connection: httpx.Client, address: str, source: Source, part: Path
     except httpx.HTTPError as error:
         raise _BrokenOffError(f"the connection broke ({type(error).__name__}: {error})") from error
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not is_full(error):
             raise
         raise DownloadError(f"the disk of {part.parent} is full; make room and start again: {part} goes on.") from error
 

@@ -13,10 +13,11 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import httpx
+from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from ris_lib.data.cache import atomic_write
+from ris_lib.data.cache import atomic_write, remove_partial
 from ris_lib.data.download.fetch import ATTEMPTS, PAUSE, DownloadError, check_space, client, is_passing
 from ris_lib.data.download.sources import Source
 from ris_lib.data.pictures import MAX_PIXELS
@@ -81,6 +82,19 @@ def fetch_photographs(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, and finds them
+        remove_partial(folder)
+        return _fetch_missing(source, folder, needed, connections, progress, sleep)
+
+
+def _fetch_missing(
+    source: Source,
+    folder: Path,
+    needed: Mapping[str, tuple[int, int] | None],
+    connections: int,
+    progress: bool,
+    sleep: Callable[[float], None],
+) -> int:
     missing = [name for name in needed if not (folder / name).is_file()]
     if not missing:
         return 0
@@ -108,6 +122,9 @@ def fetch_photographs(
                     bar.update()
                 except DownloadError as reason:
                     failed[name] = str(reason)
+                except OSError:  # a full disk: the others would fare no better
+                    pool.shutdown(cancel_futures=True)
+                    raise
         for job in running:
             job.cancel()
     if failed:

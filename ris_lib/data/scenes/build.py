@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -67,7 +68,9 @@ def build_scenes(
 
     Raises:
         ValueError: There is no such split, or size, limit or workers are out of range.
-        RuntimeError: A drawing process failed; its message is part of this one. Nothing half-made stays behind.
+        ChildProcessError: A drawing process failed or was killed; its message is part of this one. Nothing half-made
+            stays behind.
+        DiskFullError: The disk is full.
 
     Example:
         >>> import tempfile
@@ -92,10 +95,7 @@ def build_scenes(
 
     def build(partial: Path) -> None:
         partial.mkdir()
-        shape = (count, size, size, 3)
-        pictures = np.lib.format.open_memmap(partial / PICTURES, mode="w+", dtype=np.uint8, shape=shape)
-        pictures.flush()
-        del pictures
+        _make_array(partial / PICTURES, (count, size, size, 3))
         with tqdm(total=count, desc=f"drawing {VERSION} {split}", unit="scene", delay=2.0, disable=not progress) as bar:
             if workers == 1:
                 for done in _draw_range(partial, split, 0, count):
@@ -171,19 +171,32 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _make_array(path: Path, shape: tuple[int, ...]) -> None:
+    """An ``.npy`` file of uint8 to be filled by plain writes.
+
+    Not through a memory map: on a full disk a write into one ends the process with a bus error, and without a word.
+    """
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + math.prod(shape))
+
+
 def _draw_range(folder: Path, split: str, start: int, stop: int) -> Iterator[int]:
     """Draw the scenes from ``start`` to ``stop`` (excluded) into a folder; yields how many were added, now and then."""
-    pictures = np.lib.format.open_memmap(folder / PICTURES, mode="r+")
     rows: list[dict[str, Any]] = []
     told = start
-    for index in range(start, stop):
-        scene = make_scene(split, index)
-        pictures[index], ids = draw(scene, pictures.shape[1])
-        rows += scene_rows(scene, ids)
-        if index + 1 - told == _SCENES_PER_NEWS or index + 1 == stop:
-            yield index + 1 - told
-            told = index + 1
-    pictures.flush()
+    with (folder / PICTURES).open("r+b") as file:
+        np.lib.format.read_magic(file)
+        (_, size, *_), _, _ = np.lib.format.read_array_header_1_0(file)
+        file.seek(start * size * size * 3, os.SEEK_CUR)
+        for index in range(start, stop):
+            scene = make_scene(split, index)
+            picture, ids = draw(scene, size)
+            file.write(picture.tobytes())
+            rows += scene_rows(scene, ids)
+            if index + 1 - told == _SCENES_PER_NEWS or index + 1 == stop:
+                yield index + 1 - told
+                told = index + 1
     save_index(rows, folder / f"{start:09d}-{INDEX}")
 
 
@@ -196,7 +209,7 @@ def _draw_in_processes(folder: Path, split: str, count: int, workers: int, bar: 
         complaints = stack.enter_context(tempfile.TemporaryFile("w+"))
         stack.callback(lambda: [process.kill() for process in running])
         for start, stop in itertools.pairwise(bounds):
-            command = [sys.executable, "-m", __spec__.name, str(folder), split, str(start), str(stop)]
+            command = [sys.executable, "-W", "ignore", "-m", __spec__.name, str(folder), split, str(start), str(stop)]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment)
             running.append(stack.enter_context(process))
         open_pipes = [process.stdout for process in running]
@@ -209,13 +222,18 @@ def _draw_in_processes(folder: Path, split: str, count: int, workers: int, bar: 
                     open_pipes.remove(pipe)
         if any(process.wait() for process in running):
             complaints.seek(0)
-            raise RuntimeError(f"drawing {split} failed: {complaints.read().strip() or 'a process was killed'}")
+            lines = dict.fromkeys(complaints.read().splitlines())  # all processes may say the same
+            why = "\n".join(lines) or "a process was killed, perhaps for want of memory; start again"
+            raise ChildProcessError(f"drawing {split} failed: {why}")
 
 
 def _main(folder: str, split: str, start: str, stop: str) -> None:
-    for done in _draw_range(Path(folder), split, int(start), int(stop)):
-        sys.stdout.write(f"{done}\n")
-        sys.stdout.flush()
+    try:
+        for done in _draw_range(Path(folder), split, int(start), int(stop)):
+            sys.stdout.write(f"{done}\n")
+            sys.stdout.flush()
+    except OSError as error:  # said in one line; of anything else the traceback is what helps
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
