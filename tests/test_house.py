@@ -261,3 +261,31 @@ def test_every_test_in_the_table_of_the_notes_exists():
     assert absent_tests(table) == [], "tests/README.md names tests that do not exist"
     renamed = ["tests/test_house.py::test_gone", "tests/heads/gone.py::test_a"]
     assert absent_tests(f"`{renamed[0]}` `tests/test_house.py::test_help_lists_every_target` `{renamed[1]}`") == renamed
+
+
+#: What a run and its data have to survive, and where; each has a row in the table of faults.
+FAULTS = {
+    "kill -9": {"download", "extraction", "indexing", "scenes cache", "checkpoint", "`ris predict` output"},
+    "disk full": {"download", "extraction", "indexing", "scenes cache", "checkpoint", "`ris predict` output"},
+    "worker dies": {"one that prepares batches", "one that draws scenes"},
+    "photograph among 1,000": {"`--skip-bad` lists and skips"},
+    "network": {"stalls", "resets", "HTML with status 200", "a wrong length", "a redirect loop", "a certificate error"},
+    "two processes": {"build the same index, the same scenes"},
+    "`/dev/shm` full": {"in a run, which goes on"},
+    "NaN": {"in a batch"},
+    "SIGTERM": {"training on 2 processes"},
+    "checkpoint": {"cut short", "of another model", "of an older version"},
+    "Parquet index": {"older than its source"},
+}
+
+
+def test_every_fault_has_a_test_that_exists():
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Faults\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    assert all(len(row) == 3 and re.fullmatch(r"`tests/[\w/.]+::\w+`", row[2]) for row in rows)
+    for fault, places in FAULTS.items():
+        assert places <= {place for kind, place, _ in rows if kind == fault}, f"{fault}: a line of the list has no test"
+    assert {kind for kind, _, _ in rows} == set(FAULTS)
+    assert absent_tests(section) == []

@@ -1,13 +1,27 @@
 """The cache: whole or not at all, once or never again."""
 
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ris_lib.data.cache import atomic_write, build_once, cache_folder, check_place
+from ris_lib.data import refer
+from ris_lib.data.cache import (
+    DiskFullError,
+    atomic_files,
+    atomic_write,
+    build_once,
+    cache_folder,
+    check_place,
+    is_full,
+)
+from ris_lib.data.scenes import build
+from tests.data.conftest import ReferFolder
+from tests.injected import child, forks, leftovers
 
 
 def test_folder_follows_the_environment(monkeypatch, tmp_path):
@@ -109,3 +123,61 @@ def test_all_who_ask_at_once_wait_for_one(tmp_path):
         made = list(pool.map(lambda _: build_once(tmp_path / "data.txt", build).read_text(), range(4)))
     assert made == ["made"] * 4
     assert len(calls) == 1
+
+
+@forks
+@pytest.mark.parametrize("cache", ["an index", "drawn scenes"])
+def test_two_processes_that_build_the_same_at_once_build_it_once(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("RIS_CACHE", str(tmp_path / "cache"))
+    root = ReferFolder(tmp_path / "root").write(pictures=None)
+    owner, name = (refer, "read_refer") if cache == "an index" else (build, "_draw_range")
+    real = getattr(owner, name)
+
+    def slow(*arguments):
+        with (tmp_path / "calls").open("a") as calls:
+            calls.write("built\n")
+        time.sleep(0.3)
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, slow)
+
+    def job():
+        if cache == "an index":
+            assert len(refer.refer_index(root, "refcoco").index) == 3
+        else:
+            assert np.load(build.build_scenes("val", 32, limit=2, progress=False) / build.PICTURES).any()
+
+    both = [child(job) for _ in range(2)]
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "built\n"
+    assert leftovers(tmp_path) == []
+
+
+def as_torch_does():
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        raise RuntimeError("unexpected pos 576 vs 534")  # noqa: B904  (in its own words, and nothing else)
+
+
+def test_a_full_disk_is_seen_behind_other_errors():
+    with pytest.raises(RuntimeError) as caught:
+        as_torch_does()
+    assert is_full(caught.value)
+    assert is_full(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert is_full(DiskFullError("a"))
+    assert not is_full(RuntimeError("unexpected pos 576 vs 534"))
+    assert not is_full(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+
+
+def test_files_of_one_writing_come_together_or_not_at_all(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    for text in ("one", "two"):
+        with atomic_files(tmp_path, "list") as partial:
+            for name in ("a", "list"):
+                (partial / name).write_text(text)
+    with pytest.raises(OSError), atomic_files(tmp_path, "list") as partial:
+        [path.write_text("three") for path in (partial / "a", partial)]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notes": "mine", "a": "two", "list": "two"}

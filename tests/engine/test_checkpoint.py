@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from ris_lib.data.cache import remove_partial
 from ris_lib.engine import checkpoint as checkpoints
-from ris_lib.engine.checkpoint import latest_checkpoint, load_state, save_checkpoint
+from ris_lib.engine.checkpoint import latest_checkpoint, load_checkpoint, load_state, save_checkpoint
 from ris_lib.models import ReferringSegmenter, create_model
 
 
@@ -78,3 +79,42 @@ def test_damaged_and_missing_state(tmp_path, model):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"state.pt is missing"):
         load_state(saved)
+
+
+@pytest.mark.parametrize(("name", "what"), [("model.safetensors", "is damaged"), ("config.json", "is not JSON")])
+def test_a_model_that_was_cut_short_is_told_with_what_can_be_done(tmp_path, model, name, what):
+    for step in (1, 2):
+        saved = save_checkpoint(tmp_path, step, model, {})
+    path = saved / name
+    path.write_bytes(path.read_bytes()[: os.path.getsize(path) // 2])
+    with pytest.raises(ValueError, match=f"{what}.*To go on: delete .*step_00000002; .*continues from step_00000001"):
+        load_checkpoint(saved, "baseline_tiny")
+    assert load_checkpoint(tmp_path / "step_00000001", "baseline_tiny")[1]["step"] == 1
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name}.*To go on: delete .*step_00000002"):
+        load_checkpoint(saved, "baseline_tiny")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, model):
+    saved = save_checkpoint(tmp_path, 1, model, {})
+    with pytest.raises(ValueError, match=r"of baseline_tiny, and the run trains lavt_tiny.*To go on: delete"):
+        load_checkpoint(saved, "lavt_tiny")
+    config = json.loads((saved / "config.json").read_text())
+    config["decoder"]["width"] = 7
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"the weights of another model.*To go on: delete"):
+        load_checkpoint(saved, "baseline_tiny")
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "VERSION", 0)
+        saved = save_checkpoint(tmp_path, 1, model, {})
+    with pytest.raises(ValueError, match=r"of version 0; this library reads version 1.*environment\.json.*--start"):
+        load_checkpoint(saved, "baseline_tiny")
+    torch.save({"step": 5}, saved / "state.pt")  # the first ones did not say their version
+    assert load_state(saved) == {"step": 5, "version": 1}
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"blend": 3}))
+    with pytest.raises(ValueError, match=r"unknown entry 'blend' of a model configuration.*To go on: delete"):
+        load_checkpoint(saved, "baseline_tiny")
