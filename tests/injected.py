@@ -58,12 +58,12 @@ class SmallDisk:
     """A folder whose disk is as full as a test wants; see ``small_disk``."""
 
     def __init__(self, folder: Path, mounted: bool):
-        self.folder, self._mounted = folder, mounted
+        self.folder, self.mounted = folder, mounted
 
     @contextlib.contextmanager
     def room(self, size: int) -> Iterator[None]:
         """Within the block so many bytes are left; where no disk could be mounted, for each file."""
-        if not self._mounted:
+        if not self.mounted:
             import resource
 
             before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -91,9 +91,8 @@ def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
         pytest.skip("no small disk on Windows")
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = (
-        sys.platform == "linux" and os.geteuid() == 0 and not subprocess.run(mount, capture_output=True).returncode
-    )
+    able = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount") is not None
+    mounted = able and not subprocess.run(mount, capture_output=True).returncode
     try:
         yield SmallDisk(folder, mounted)
     finally:

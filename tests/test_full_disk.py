@@ -29,9 +29,9 @@ KB = 1024
 
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
-    """A disk of 32 MB; downloads do not ask beforehand whether there is room."""
+    """A disk of 64 MB; downloads do not ask beforehand whether there is room."""
     monkeypatch.setattr(sys.modules[package_fetch.__module__], "SPARE", -(10**12))
-    with small_disk(tmp_path / "disk", 32 * KB * KB) as made:
+    with small_disk(tmp_path / "disk", 64 * KB * KB) as made:
         yield made
 
 
@@ -97,6 +97,8 @@ def test_an_index(disk, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("room", [8 * KB, 57 * KB], ids=["for no picture", "for pictures only"])
 def test_drawn_scenes(disk, capsys, room):
+    if room > 8 * KB and not disk.mounted:
+        pytest.skip("only a mounted disk counts all files together")
     job = lambda: build_scenes("val", 96, disk.folder, limit=2, progress=False)  # noqa: E731
     said = refused(disk, room, job, capsys)
     assert "scenes-v1" in said
@@ -117,7 +119,7 @@ def test_a_drawing_process_says_it_in_its_own_words(monkeypatch, tmp_path):
 @pytest.mark.parametrize("part", ["weights", "state"])
 def test_a_checkpoint(disk, capsys, part):
     torch.manual_seed(0)
-    model, state = create_model("baseline_tiny"), {"numbers": torch.arange(1_000_000)}
+    model, state = create_model("baseline_tiny"), {"numbers": torch.arange(2_000_000)}
     size = sum(value.nbytes for value in model.state_dict().values())
     save_checkpoint(disk.folder / "checkpoints", 1, model, {})
     job = lambda: save_checkpoint(disk.folder / "checkpoints", 2, model, state)  # noqa: E731

@@ -143,6 +143,7 @@ def evaluate(
         ValueError: The protocol or device is not known, a number is out of range, objects have no mask, or the data
             set is empty.
         FileNotFoundError: A picture is missing.
+        ChildProcessError: A process that prepares batches died, or has no shared memory.
 
     Warns:
         UserWarning: Some sentences cannot be read.

@@ -60,9 +60,11 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         The run's folder; ``load_run`` takes it. See ``ris_lib.engine.run`` for what is in it.
 
     Raises:
-        ValueError: A setting is wrong, the folder is taken, or a loss or gradient is not finite (the message names the
-            step, the pictures and the sentences; the last checkpoint stays).
+        ValueError: A setting is wrong, the folder is taken, pictures are bad, or a loss or gradient is not finite (the
+            message names the step, the pictures and the sentences; the last checkpoint stays).
         FileNotFoundError: Data are missing, or there is no run to continue.
+        ChildProcessError: A process that prepares batches died, or has no shared memory; the last checkpoint stays.
+        DiskFullError: There is no room for a checkpoint; the last one stays.
         Stopped: The run was asked to stop, and has saved.
 
     Example:

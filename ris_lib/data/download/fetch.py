@@ -119,8 +119,8 @@ def _from(
         if not mixed:
             raise _RefusedError(fault)
         mixed = False  # the pieces did not belong together: once more, in one piece
+    notes.unlink(missing_ok=True)  # first, as nobody comes back for them once the file is there
     os.replace(part, path)
-    notes.unlink(missing_ok=True)
 
 
 def _continue(connection: httpx.Client, address: str, source: Source, part: Path, notes: Path, progress: bool) -> None:

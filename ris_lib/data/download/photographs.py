@@ -81,6 +81,8 @@ def fetch_photographs(
             little space. The others are there.
     """
     folder = Path(folder)
+    if all((folder / name).is_file() for name in needed):
+        return 0
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, and finds them
         remove_partial(folder)
