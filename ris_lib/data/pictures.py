@@ -62,7 +62,7 @@ def read_picture(source: str | os.PathLike | Image.Image | np.ndarray, upright: 
 
 
 def inspect_picture(path: str | os.PathLike) -> tuple[int, int]:
-    """Look at a picture's header and at its end, a thousandth of the work of reading it.
+    """Look at a picture's header and at its end, a twentieth of the work of reading it.
 
     What is missing, empty, no picture, too large or cut short is refused as ``read_picture`` would refuse it. Damage in
     the middle of a file is not seen. A file that does not end as its format does (some have letters behind their end)

@@ -5,14 +5,13 @@ its annotations are made for? That costs a header and an end each, some seconds 
 picture refuses the run. Where that is asked for they are left out: listed, counted, and noted in the run.
 
 Source: our decision. Damage in the middle of a file is seen only by who decodes all of it, which takes minutes for a
-split and belongs to whom it is asked once, ``data_scripts/verify.py``; the loader still names such a picture.
+split and is done once, by ``data_scripts/verify.py``; the loader still names such a picture when it meets it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,6 @@ from ris_lib.data.dataset import PhotographFolder, ReferringDataset, check_annot
 
 #: Bad pictures that a message names; the run's environment.json and verify.py name all.
 LISTED = 20
-
-# Files that are looked at side by side: on a disk of the network most of the time is spent waiting.
-_SIDE_BY_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -48,12 +44,12 @@ def bad_pictures(dataset: ReferringDataset) -> list[BadPicture]:
     """
     if not isinstance(dataset.pictures, PhotographFolder):
         return []
-    records = dataset.records()
     title = f"looking at the pictures of {dataset.name} {dataset.split}"
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        faults = pool.map(lambda number: _fault(dataset.pictures, number, records[number]), range(len(records)))
-        shown = tqdm(zip(records, faults), total=len(records), desc=title, unit=" files", delay=2.0)
-        return [BadPicture(record["file_name"], why) for record, why in shown if why]
+    found = []
+    for number, record in enumerate(tqdm(dataset.records(), desc=title, unit=" files", delay=2.0)):
+        if why := _fault(dataset.pictures, number, record):
+            found.append(BadPicture(record["file_name"], why))
+    return found
 
 
 def screen(dataset: ReferringDataset, skip: bool = False, known: Collection[str] | None = None) -> ReferringDataset:
