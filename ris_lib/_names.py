@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from ris_lib._shown import plain
+
 
 def unknown(kind: str, name: object, known: Iterable[str], of: str = "") -> ValueError:
     """Make the error for a name that does not exist.
@@ -24,8 +26,8 @@ def unknown(kind: str, name: object, known: Iterable[str], of: str = "") -> Valu
         >>> unknown("split", "vall", ["train", "val"], of="scenes")
         ValueError("unknown split 'vall' of scenes; did you mean 'val'? Known: train, val.")
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    names, wrong = sorted(known), plain(name, 100)
+    near = difflib.get_close_matches(wrong, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     belongs = f" of {of}" if of else ""
-    return ValueError(f"unknown {kind} {str(name)!r}{belongs}{hint} Known: {', '.join(names) or 'none'}.")
+    return ValueError(f"unknown {kind} {wrong!r}{belongs}{hint} Known: {', '.join(names) or 'none'}.")

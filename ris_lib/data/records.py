@@ -12,9 +12,9 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
+from ris_lib._shown import short
 from ris_lib.data.pictures import MAX_PIXELS
 from ris_lib.data.sample import RLE
 from ris_lib.data.segmentation import to_rle

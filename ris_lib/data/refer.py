@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from ris_lib._names import unknown
+from ris_lib._shown import short
 from ris_lib.data.cache import build_once, cache_folder
 from ris_lib.data.index import VERSION, Index, load_index, save_index
 from ris_lib.data.records import (
@@ -197,8 +197,11 @@ def photographs_of(root: str | Path, name: str, split_by: str) -> dict[str, tupl
     for number in dict.fromkeys(ref["image_id"] for ref in unpickle_refs(refs_file)):
         if number not in images:
             raise ValueError(f"{refs_file}: image_id {number} is not in {instances_file}; take both from one release.")
-        size = size_of(images[number])
-        found[file_name_of(images[number])] = None if None in size else size
+        try:
+            size = size_of(images[number])
+            found[file_name_of(images[number])] = None if None in size else size
+        except ValueError as error:
+            raise ValueError(f"{instances_file}: {error}") from error
     return found
 
 

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ris_lib._shown import short
 from ris_lib.data.sample import RLE
+
+#: Pixels that the outline of one polygon may have; among 17,000 annotations of COCO the longest has 3,009. pycocotools
+#: walks along it in fifths of a pixel and takes at most 100 bytes of memory for each pixel of it.
+LONGEST_OUTLINE = 2_000_000
+
+#: Of a compressed run length.
+_MOST_BITS = 60
 
 #: A run of foreground in one column of a mask: its x, its first y, and the y after its last.
 _Run = tuple[int, int, int]
@@ -36,7 +43,8 @@ def to_rle(segmentation: list | dict[str, Any], height: int, width: int) -> RLE:
 
     Raises:
         ValueError: The mask has another size than the picture, a polygon has fewer than three corners, a value that is
-            no finite number or one far out of the picture, or the run lengths are damaged.
+            no finite number or one far out of the picture, or an outline of over ``LONGEST_OUTLINE`` pixels, or the
+            run lengths are damaged.
 
     Example:
         >>> rle = to_rle([[0, 0, 2, 0, 2, 2, 0, 2], [1, 0, 3, 0, 3, 2, 1, 2]], height=2, width=4)
@@ -112,6 +120,12 @@ def _polygon(corners: Any, height: int, width: int) -> RLE:
             f"a polygon reaches from {short(min(corners))} to {short(max(corners))}, far out of its picture of "
             f"{height} x {width} (height x width); take annotations and image records from the same release."
         )
+    points = np.array(corners, dtype=np.float64).reshape(-1, 2)
+    if (length := np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()) > LONGEST_OUTLINE:
+        raise ValueError(
+            f"the outline of a polygon is {length:,.0f} pixels long; at most {LONGEST_OUTLINE:,} are read. Write such "
+            "a mask as run lengths."
+        )
     return coco_mask.frPyObjects([corners], height, width)[0]
 
 
@@ -132,7 +146,7 @@ def _runs(runs: dict[str, Any], height: int, width: int) -> RLE:
     else:
         raise ValueError(f"its run lengths are a {type(counts).__name__}; expected a list or a string.")
     if sum(lengths) != height * width:
-        raise ValueError(f"its run lengths add up to {sum(lengths)} pixels; the picture has {height * width}.")
+        raise ValueError(f"its run lengths add up to {short(sum(lengths))} pixels; the picture has {height * width}.")
     return coco_mask.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
 
 
@@ -150,6 +164,8 @@ def _run_lengths(counts: bytes) -> list[int]:
             raise ValueError("its compressed run lengths hold a character that does not belong there.")
         value |= (digit & 31) << shift
         shift += 5
+        if shift > _MOST_BITS:
+            raise ValueError("its compressed run lengths hold a number longer than any picture.")
         if digit & 32:
             continue
         if digit & 16:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from ris_lib.data.refer import read_refer, unpickle_refs
+from ris_lib.data.refer import photographs_of, read_refer, unpickle_refs
 from ris_lib.data.segmentation import to_rle
 from ris_lib.data.unpickle import SafeUnpickler, load_pickle
 
@@ -200,12 +200,20 @@ def spoil(folder, where, number, **changes):
         ("annotations", 0, {"segmentation": {"size": [20, 30], "counts": "\n"}}, "does not belong"),
         ("annotations", 0, {"segmentation": {"size": [20, 30], "counts": "o"}}, "middle of a number"),
         ("annotations", 0, {"segmentation": {"size": [20, 30], "counts": None}}, "expected a list or a string"),
+        ("annotations", 0, {"segmentation": {"size": [20, 30], "counts": "o" * 99 + "0"}}, "longer than any picture"),
+        ("annotations", 0, {"segmentation": [[0, 0, 29, 19] * 50_000]}, "at most 2,000,000 are read"),
     ],
 )  # fmt: skip
 def test_files_that_do_not_fit_together_are_refused(refer_folder, where, number, changes, message):
     spoil(refer_folder, where, number, **changes)
     with pytest.raises(ValueError, match=message):
         read(refer_folder)
+
+
+def test_the_list_of_photographs_names_the_file_of_a_bad_record(refer_folder):
+    spoil(refer_folder, "images", 0, file_name=None)
+    with pytest.raises(ValueError, match=r"instances\.json: image 9 has file_name None"):
+        photographs_of(refer_folder.write(pictures=None), "refcoco", "unc")
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [], "refs", [1], [{"ref_id": 1}]])
