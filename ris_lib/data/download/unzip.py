@@ -7,17 +7,22 @@ when it is complete; a file that stands there already is left alone.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tqdm import tqdm
 
+from ris_lib._shown import plain, short
 from ris_lib.data.cache import build_once
 from ris_lib.data.download.fetch import BLOCK, check_space
 
@@ -27,6 +32,10 @@ RATIO = 200
 LARGEST = 40_000_000_000
 #: Files in an archive; train2014 has 82,783.
 MOST_FILES = 1_000_000
+#: Bytes of one name between slashes, on most systems.
+LONGEST_NAME = 255
+#: How entries may be packed. Python unpacks the others as a whole, however large they grow.
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def unzip(
@@ -58,22 +67,38 @@ def unzip(
         >>> unzip("refcoco.zip", "data/refcoco", inside="refcoco")  # doctest: +SKIP
     """
     archive, folder, members = Path(archive), Path(folder), dict(members or {})
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            chosen = _chosen(archive, opened, inside)
-            if lacking := sorted(members.keys() - {entry.filename for entry, _ in chosen}):
-                raise ValueError(f"{archive} holds no {', '.join(lacking)}; is it the right archive?")
+    with _reading(archive):
+        opened = zipfile.ZipFile(archive)
+    with opened:
+        chosen = _chosen(archive, opened, inside)
+        if lacking := sorted(members.keys() - {entry.filename for entry, _ in chosen}):
+            raise ValueError(f"{archive} holds no {', '.join(lacking)}; is it the right archive?")
 
-            def unpack(partial: Path) -> None:
-                check_space(partial, sum(entry.file_size for entry, _ in chosen))
-                partial.mkdir()
-                for entry, place in tqdm(chosen, desc=f"unpacking {archive.name}", delay=1, disable=not progress):
-                    _take(archive, opened, entry, partial / place, members.get(entry.filename, ""))
+        def unpack(partial: Path) -> None:
+            check_space(partial, sum(entry.file_size for entry, _ in chosen))
+            partial.mkdir()
+            for entry, place in tqdm(chosen, desc=f"unpacking {archive.name}", delay=1, disable=not progress):
+                _take(archive, opened, entry, partial / place, members.get(entry.filename, ""))
 
-            _move(build_once(folder.with_name(f".{folder.name}.unpacked"), unpack), folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{archive} is damaged or no zip file ({error}); delete it and fetch it again.") from error
+        _move(build_once(folder.with_name(f".{folder.name}.unpacked"), unpack), folder)
     return folder
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Whatever ``zipfile`` raises where an archive is damaged, as one error; a disk that fails stays an ``OSError``."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError, struct.error) as error:
+        raise _damaged(archive, error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a place before the beginning
+            raise
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> ValueError:
+    return ValueError(f"{archive} is damaged or no zip file ({plain(error)}); delete it and fetch it again.")
 
 
 def _chosen(archive: Path, opened: zipfile.ZipFile, inside: str) -> list[tuple[zipfile.ZipInfo, Path]]:
@@ -89,6 +114,10 @@ def _chosen(archive: Path, opened: zipfile.ZipFile, inside: str) -> list[tuple[z
             continue
         if entry.flag_bits & 1:
             raise ValueError(f"{archive}: {entry.filename} is encrypted; expected an open archive.")
+        if entry.compress_type not in PACKED:
+            raise ValueError(
+                f"{archive}: {entry.filename} is packed in a way that is not read; expected deflate or none."
+            )
         if entry.file_size > RATIO * max(entry.compress_size, 1024):
             raise ValueError(
                 f"{archive}: {entry.filename} would grow from {entry.compress_size:,} to {entry.file_size:,} bytes, "
@@ -100,8 +129,9 @@ def _chosen(archive: Path, opened: zipfile.ZipFile, inside: str) -> list[tuple[z
     if (total := sum(entry.file_size for entry, _ in chosen)) > LARGEST:
         raise ValueError(f"{archive} would unpack to {total:,} bytes; at most {LARGEST:,} are expected.")
     places = [str(place).casefold() for _, place in chosen]
-    if len(set(places)) < len(places):
-        raise ValueError(f"{archive} names a file twice; it is not unpacked.")
+    folders = {str(parent).casefold() for _, place in chosen for parent in place.parents}
+    if len(set(places)) < len(places) or folders & set(places):
+        raise ValueError(f"{archive} names a file twice, or as a file and a folder; it is not unpacked.")
     return chosen
 
 
@@ -110,13 +140,18 @@ def _safe_parts(archive: Path, entry: zipfile.ZipInfo) -> tuple[str, ...]:
     name = entry.orig_filename  # zipfile cuts `filename` at a NUL
     parts = PurePosixPath(name).parts
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0") or not name.isprintable():
+    odd = any(c in name for c in "\\:\0") or not name.isprintable()
+    if not parts or name.startswith("/") or ".." in parts or odd or max(map(_length, parts)) > LONGEST_NAME:
         raise ValueError(
-            f"{archive}: the name {name!r} leads out of the folder or is no plain name; nothing is unpacked."
+            f"{archive}: the name {short(name)} leads out of the folder or is no plain name; nothing is unpacked."
         )
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ValueError(f"{archive}: {name} is a link or a device; nothing is unpacked.")
     return parts
+
+
+def _length(name: str) -> int:
+    return len(name.encode())
 
 
 def _move(unpacked: Path, folder: Path) -> None:
@@ -134,8 +169,10 @@ def _take(archive: Path, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: 
     """Write one file, never more than it announced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, written = hashlib.sha256(), 0
-    with opened.open(entry) as packed, path.open("xb") as file:
-        while block := packed.read(BLOCK):
+    with _reading(archive):
+        packed = opened.open(entry)
+    with packed, path.open("xb") as file:
+        while block := _block(archive, packed):
             written += len(block)
             if written > entry.file_size:
                 raise ValueError(f"{archive}: {entry.filename} is larger than it says; it is not unpacked.")
@@ -147,3 +184,8 @@ def _take(archive: Path, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: 
         raise ValueError(
             f"{archive}: {entry.filename} is another file than expected: SHA-256 {digest.hexdigest()}, not {expected}."
         )
+
+
+def _block(archive: Path, packed: IO[bytes]) -> bytes:
+    with _reading(archive):
+        return packed.read(BLOCK)

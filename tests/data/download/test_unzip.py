@@ -108,6 +108,24 @@ def test_a_name_that_comes_twice_is_refused(tmp_path):
     assert "names a file twice" in refused(make(tmp_path / "a.zip", {"refcoco/A": b"a", "refcoco/a": b"b"}))
 
 
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_what_is_unpacked_bit_by_bit_is_unpacked(tmp_path, how):
+    assert "expected deflate or none" in refused(make(tmp_path / "a.zip", compression=how))
+
+
+def test_names_that_no_disk_can_hold_together_are_refused(tmp_path):
+    assert "a file and a folder" in refused(make(tmp_path / "a.zip", {"refcoco/a": b"a", "refcoco/A/b": b"b"}))
+    assert "no plain name" in refused(make(tmp_path / "a.zip", {"refcoco/" + "é" * 128: b"a"}))
+
+
+@pytest.mark.parametrize("place", [155, 2**31])
+def test_a_directory_that_lies_about_its_place_is_damage(tmp_path, place):
+    archive = make(tmp_path / "a.zip")
+    data = archive.read_bytes()
+    archive.write_bytes(data[:-6] + struct.pack("<I", place) + data[-2:])
+    assert "damaged or no zip file" in refused(archive)
+
+
 def test_what_is_damaged_cut_short_or_no_archive_is_refused(tmp_path):
     archive = make(tmp_path / "a.zip", {"refcoco/a": os.urandom(5000)})
     whole = archive.read_bytes()
