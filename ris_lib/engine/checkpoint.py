@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ris_lib._torch_files import check_torch_file
 from ris_lib.data.cache import atomic_write
 from ris_lib.models import ReferringSegmenter
 
@@ -125,6 +126,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. To go on: {_way_out(checkpoint)}")
     try:
+        check_torch_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not isinstance(state.get("step"), int):
             raise ValueError("this is not the state of a run")

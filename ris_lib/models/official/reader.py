@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ris_lib._shown import plain, short
+from ris_lib._torch_files import check_torch_file
+
+
+def _number(dtype: np.dtype, data: bytes) -> np.generic:
+    """One of numpy's numbers from its bytes; of its other kinds some are of any size."""
+    if dtype.kind not in "biufc":
+        raise pickle.UnpicklingError(f"a number of kind {dtype}")
+    return np._core.multiarray.scalar(dtype, data)
+
+
 #: What a file may hold beside PyTorch's own kinds.
 _NUMBERS = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
 _ADMITTED = [
     argparse.Namespace,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_number, "numpy.core.multiarray.scalar"),
+    (_number, "numpy._core.multiarray.scalar"),
     np.dtype,
     *{type(np.dtype(code)) for code in _NUMBERS},
 ]
@@ -77,26 +87,30 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         for name, part in content.items():
             if name != entry and _is_state_dict(part):
                 weights |= _unwrapped(part, f"{name}.")
+    for name, tensor in weights.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(
+                f"{path}: the weight {plain(name)} has the shape {plain(tuple(tensor.shape))}, but the file holds "
+                "fewer numbers for it; fetch it again."
+            )
     return weights
 
 
 def _load(path: Path) -> Any:
     """The content of a file of tensors and plain values."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
-                if (broken := archive.testzip()) is not None:
-                    raise zipfile.BadZipFile(f"the checksum of {broken} does not fit")
+        check_torch_file(path)
         with torch.serialization.safe_globals(_ADMITTED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle and zipfile raise many kinds for damaged files
-        foreign = re.search(r"GLOBAL ([\w.]+\.\w+)|but got <class '([\w.]+)'>", str(error))
-        if isinstance(error, pickle.UnpicklingError) and foreign:
+        foreign = re.search(r"GLOBAL ([\w.]+\.\w+)|but got <class '([\w.]+)'>|holds an object of (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError | ValueError) and foreign:
+            name = plain(next(filter(None, foreign.groups())))
             raise ValueError(
-                f"{path} is not read, because it holds an object of {foreign[1] or foreign[2]}, and reading that "
-                "could run foreign code. Expected weights, settings and numbers only: save its state dict alone."
+                f"{path} is not read, because it holds an object of {name}, and reading that could run foreign code or "
+                "fill the memory. Expected weights, settings and numbers only: save its state dict alone."
             ) from error
-        why = "" if isinstance(error, pickle.UnpicklingError) else f": {type(error).__name__} {error}"
+        why = "" if isinstance(error, pickle.UnpicklingError) else f": {type(error).__name__} {plain(error)}"
         raise ValueError(
             f"{path} is damaged or no PyTorch checkpoint; compare its size with the source and fetch it again{why}"
         ) from error
@@ -120,4 +134,6 @@ def _outline(content: Any) -> str:
         return f"a {type(content).__name__}"
     if not content:
         return "nothing"
-    return "the entries " + ", ".join(f"{name!r} ({type(value).__name__})" for name, value in list(content.items())[:8])
+    return "the entries " + ", ".join(
+        f"{short(name)} ({type(value).__name__})" for name, value in list(content.items())[:8]
+    )
