@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,17 @@ import torch
 from torch import Tensor
 
 from ris_lib._names import unknown
+from ris_lib._shown import short
 from ris_lib.data.batch import Batch
 from ris_lib.data.sample import Expression, Sample
 from ris_lib.data.transforms import RESIZES, normalise, resize_mask
 
 if TYPE_CHECKING:
     from ris_lib.data.tokenizers import Tokens
+
+
+#: Of the network's picture: no system that is trained reads a larger one, and a typing error would fill the memory.
+LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,13 @@ class Preprocess:
             if not isinstance(getattr(self, name), list | tuple):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected a list of numbers.")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ValueError(f"size is {self.size}; expected (height, width), two positive whole numbers.")
+        if len(self.size) != 2 or not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in self.size):
+            raise ValueError(
+                f"size is {self.size}; expected (height, width), two positive whole numbers of at most {LARGEST_SIDE}."
+            )
         if self.resize not in RESIZES:
             raise unknown("resize", self.resize, RESIZES)
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(math.isfinite(v) for v in self.mean + self.std):
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(_is_finite, self.mean + self.std)):
             raise ValueError(f"mean is {self.mean}, std is {self.std}; expected three finite numbers each.")
         if min(self.std) <= 0:
             raise ValueError(f"std is {self.std}; expected positive numbers.")
@@ -88,6 +94,10 @@ class Preprocess:
             if name not in cls.__dataclass_fields__:
                 raise unknown("preprocess setting", name, cls.__dataclass_fields__)
         return cls(**values)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e30  # what float32 holds
 
 
 class Collator:
@@ -153,7 +163,9 @@ class Collator:
             ValueError: ``sentences`` is a string, empty, or holds something that the tokenizer refuses.
         """
         if isinstance(sentences, str) or not sentences or not all(isinstance(text, str) for text in sentences):
-            raise ValueError(f'sentences is {sentences!r}; expected a list of at least one, such as ["the left cup"].')
+            raise ValueError(
+                f'sentences is {short(sentences)}; expected a list of at least one, such as ["the left cup"].'
+            )
         return self._inputs([image], [list(sentences)])
 
     def _inputs(self, images: list[np.ndarray], sentences: list[list[str]]) -> Batch:

@@ -75,7 +75,9 @@ class ModelConfig:
             raise ValueError(f"threshold={self.threshold}; expected a probability between 0 and 1.")
         of, mode = self.upsample.get("of"), self.upsample.get("mode")
         if set(self.upsample) != {"of", "mode", "align_corners"} or (
-            of not in ("logits", "probabilities") or mode not in ("bilinear", "bicubic")
+            of not in ("logits", "probabilities")
+            or mode not in ("bilinear", "bicubic")
+            or not isinstance(self.upsample["align_corners"], bool)
         ):
             raise ValueError(
                 f"upsample={self.upsample}; expected of: 'logits' or 'probabilities', mode: 'bilinear' or 'bicubic', "

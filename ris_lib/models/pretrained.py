@@ -7,13 +7,18 @@ worse than none.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
+from ris_lib._shown import plain
 from ris_lib.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -23,6 +28,12 @@ CONFIG, WEIGHTS, OBJECTIVES = "config.json", "model.safetensors", "objectives.sa
 
 #: How many keys an error lists.
 LISTED = 8
+
+#: Parts of a model; those of the papers' sizes have up to 1402.
+MOST_MODULES = 10_000
+
+#: Numbers that a model may hold beside twice those of its weights: what only objectives need (400 MB).
+SPARE = 100_000_000
 
 
 def save(model: ReferringSegmenter, folder: Path) -> None:
@@ -80,11 +91,14 @@ def read_config(folder: Path) -> ModelConfig:
         raise FileNotFoundError(f"{path} does not exist; expected a folder that model.save_pretrained wrote.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); save the model again.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({plain(error)}); save the model again.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected the entries of a model configuration.")
-    return ModelConfig.from_dict(values)
+    try:
+        return ModelConfig.from_dict(values)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {plain(error, 1000)}") from error
 
 
 def load(folder: Path, config: ModelConfig | None = None) -> ReferringSegmenter:
@@ -98,16 +112,70 @@ def load(folder: Path, config: ModelConfig | None = None) -> ReferringSegmenter:
         FileNotFoundError: A file is missing.
         ValueError: A file is damaged, or belongs to another model.
     """
-    from ris_lib.models.build import build
-
     stored = read_config(folder)
-    model = build(stored if config is None else config)
-    weights = {key for key in model.state_dict() if not key.startswith("objectives.")}
-    fill(model, read_weights(folder / WEIGHTS), weights, folder / WEIGHTS)
+    weights = read_weights(folder / WEIGHTS)
+    model = _build(stored if config is None else config, weights, folder)
+    fill(model, weights, _expected(model), folder / WEIGHTS)
     if model.config.objectives == stored.objectives and (folder / OBJECTIVES).is_file():
         objectives = model.objectives
         fill(objectives, read_weights(folder / OBJECTIVES), set(objectives.state_dict()), folder / OBJECTIVES)
     return model.eval()
+
+
+def _build(config: ModelConfig, weights: dict[str, Tensor], folder: Path) -> ReferringSegmenter:
+    """The model of a configuration, after a look at its size: a hostile ``config.json`` can describe one of any.
+
+    It is built once without memory, on torch's device ``meta``, and made only where the weights fit.
+    """
+    with at_most_modules(MOST_MODULES), torch.device("meta"):
+        outline = _described(config, folder)
+    check_fit(outline, weights, _expected(outline), folder / WEIGHTS)
+    room = sum(value.numel() for value in (*outline.parameters(), *outline.buffers()))
+    if room > (limit := 2 * sum(value.numel() for value in weights.values()) + SPARE):
+        raise ValueError(
+            f"{folder / CONFIG} describes a model of {room:,} numbers, but {WEIGHTS} explains at most {limit:,}; save "
+            "the model again."
+        )
+    return _described(config, folder)
+
+
+def _described(config: ModelConfig, folder: Path) -> ReferringSegmenter:
+    """What ``build`` makes, or one error for whatever a wrong option leads to deep inside a part."""
+    from ris_lib.models.build import build
+
+    try:
+        model = build(config)
+        model.collator()
+    except Exception as error:
+        raise ValueError(f"{folder / CONFIG}: no model can be built of it ({plain(error, 1000)})") from error
+    return model
+
+
+def _expected(model: ReferringSegmenter) -> set[str]:
+    """The keys that a file of weights holds: what only objectives need is left out."""
+    return {key for key in model.state_dict() if not key.startswith("objectives.")}
+
+
+@contextmanager
+def at_most_modules(most: int) -> Iterator[None]:
+    """Refuse a model of more parts while it is built: a configuration can ask for a billion layers.
+
+    Raises:
+        ValueError: It has more.
+    """
+    left = most
+
+    def count(*registered: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it has over {most:,} parts")
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -121,8 +189,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path} does not exist; expected a folder that model.save_pretrained wrote.")
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}); fetch or save it again.") from error
+    except (SafetensorError, KeyError, AttributeError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(
+            f"{path} is damaged or no safetensors file ({plain(error)}); fetch or save it again."
+        ) from error
 
 
 def fill(module: nn.Module, weights: dict[str, Tensor], expected: set[str], source: object) -> None:
@@ -138,10 +208,20 @@ def fill(module: nn.Module, weights: dict[str, Tensor], expected: set[str], sour
         ValueError: Keys are missing or left over, or a tensor has another shape; both lists are given, cut after
             ``LISTED``.
     """
+    check_fit(module, weights, expected, source)
+    module.load_state_dict(weights, strict=False)
+
+
+def check_fit(module: nn.Module, weights: dict[str, Tensor], expected: set[str], source: object) -> None:
+    """Refuse weights that ``fill`` could not copy; arguments and errors are the same.
+
+    Raises:
+        ValueError: As for ``fill``.
+    """
     state = module.state_dict()
     missing, left_over = sorted(expected - set(weights)), sorted(set(weights) - expected)
     shapes = [
-        f"{key} {tuple(weights[key].shape)} for {tuple(state[key].shape)}"
+        f"{key} {plain(tuple(weights[key].shape), 60)} for {tuple(state[key].shape)}"
         for key in sorted(expected & set(weights))
         if weights[key].shape != state[key].shape
     ]
@@ -151,11 +231,12 @@ def fill(module: nn.Module, weights: dict[str, Tensor], expected: set[str], sour
             f"{_listing('left over', left_over)}; {_listing('of another shape', shapes)}. Load it with the "
             "configuration that it was saved with."
         )
-    module.load_state_dict(weights, strict=False)
 
 
 def _listing(title: str, names: list[str]) -> str:
-    shown = ", ".join(names[:LISTED]) + (f", and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    shown = ", ".join(plain(name, 100) for name in names[:LISTED]) + (
+        f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    )
     return f"{len(names)} {title}" + (f" ({shown})" if names else "")
 
 

@@ -158,6 +158,9 @@ def test_preprocess_survives_json():
         ({"mean": (0.5,)}, "three finite numbers"),
         ({"mean": (float("nan"), 0, 0)}, "three finite numbers"),
         ({"std": (1, 1, 0)}, "positive"),
+        ({"size": (4, 5000)}, "of at most 4096"),
+        ({"mean": ("a", 0, 0)}, "three finite numbers"),
+        ({"mean": (10**400, 0, 0)}, "three finite numbers"),
         ({"sizes": (4, 4)}, "did you mean 'size'"),
     ],
 )

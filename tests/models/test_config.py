@@ -86,6 +86,7 @@ def test_unknown_overrides_name_the_nearest(config):
         {"upsample": {"mode": "cubic"}},
         {"upsample": {"of": "masks"}},
         {"upsample": {"antialias": 1}},
+        {"upsample": {"align_corners": "no"}},
     ],
 )
 def test_values_out_of_range_are_refused(config, change):

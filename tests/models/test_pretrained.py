@@ -100,6 +100,7 @@ def test_another_recipe_is_refused(saved, tmp_path):
         ("config.json", None, FileNotFoundError, "config.json does not exist"),
         ("config.json", b"{", ValueError, "is not JSON"),
         ("config.json", b"[]", ValueError, "holds a list"),
+        ("config.json", b"[" * 100_000, ValueError, "config.json is not JSON"),
         ("config.json", b'{"hidden_size": 3}', ValueError, "unknown entry 'hidden_size' of a model configuration"),
         ("model.safetensors", None, FileNotFoundError, "model.safetensors does not exist"),
         ("model.safetensors", b"half a file", ValueError, "is damaged"),
@@ -111,6 +112,29 @@ def test_damaged_folders_are_refused(saved, tmp_path, name, content, error, mess
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
+        ReferringSegmenter.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "message"),
+    [
+        ("text_tower", {"heads": 0}, "config.json: no model can be built of it"),
+        (
+            "text_tower",
+            {"layers": [10**9, 0, 0, 0]},
+            "config.json: no model can be built of it .it has over 10,000 parts",
+        ),
+        ("text_tower", {"width": 2**20}, "of another shape"),
+        ("preprocess", {"mean": "grey"}, "config.json: no model can be built of it .mean is 'grey'"),
+        ("objectives", {"mask_grounding": {"width": 2**14, "feed_forward": 2**15}}, "config.json.* explains at most"),
+    ],
+)
+def test_a_configuration_that_its_weights_do_not_explain_is_refused(saved, tmp_path, part, options, message):
+    saved[0].save_pretrained(tmp_path)
+    values = saved[0].config.to_dict()
+    values[part] = {**values[part], **options}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=message):
         ReferringSegmenter.from_pretrained(tmp_path)
 
 
