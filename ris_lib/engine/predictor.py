@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ris_lib._shown import listing, short
 from ris_lib.contract import Batch
 from ris_lib.data import read_picture, restore
 from ris_lib.engine.device import inference, pick_device
@@ -151,9 +152,11 @@ class Predictor:
         tokens = self.model.tokenizer(sentences)
         for sentence, unknown, truncated in zip(sentences, tokens.unknown, tokens.truncated):
             if unknown:
-                words = ", ".join(repr(word) for word in unknown)
-                warnings.warn(f"{sentence!r}: the model does not know {words}.", UserWarning, stacklevel=4)
+                words = listing(map(repr, unknown))
+                warnings.warn(f"{short(sentence)}: the model does not know {words}.", UserWarning, stacklevel=4)
             if truncated:
                 length = self.model.tokenizer.length
-                warnings.warn(f"{sentence!r}: only the first {length} tokens were read.", UserWarning, stacklevel=4)
+                warnings.warn(
+                    f"{short(sentence)}: only the first {length} tokens were read.", UserWarning, stacklevel=4
+                )
         return tuple(tuple(words) for words in tokens.unknown)

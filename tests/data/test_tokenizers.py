@@ -187,6 +187,8 @@ def test_config_and_pickle_make_the_same_tokeniser(tokenizer):
         ([], "at least one"),
         ("the man", "list of sentences"),
         ([None], "NoneType"),
+        (["cup " * 501], "has 2,004 characters; at most 2,000 are read"),
+        (["cup \ud83d"], "half of a character"),
     ],
 )
 def test_what_is_no_sentence_is_refused(tokenizer, sentences, message):
@@ -216,6 +218,21 @@ def test_wordpiece_refuses_a_sentence_that_it_cannot_spell_at_all():
         WordPieceTokenizer(8)(["🦒 🦒"])
 
 
+def test_a_message_stays_short():
+    for tokenizer in ALL[:2]:
+        with pytest.raises(ValueError, match="no word that this vocabulary knows") as error:
+            tokenizer(["\U0001f992 " * 900])
+        assert len(str(error.value)) < 1000
+
+
+def test_clip_places_what_it_mends_and_refuses_what_would_take_for_ever():
+    tokens = ClipTokenizer(77)(["’cup’ &amp; x"])
+    assert tokens.spans[0, 1:5].tolist() == [[0, 1], [1, 4], [4, 5], [6, 7]]
+    assert ClipTokenizer()(["’'" * 1000]).truncated == [True]
+    with pytest.raises(ValueError, match="some of them entities or in a wrong encoding"):
+        ClipTokenizer()(["&lt;’'" * 300])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -229,6 +246,8 @@ def test_wordpiece_refuses_a_sentence_that_it_cannot_spell_at_all():
         (lambda: WordTokenizer(["cup"], length=0), "length=0"),
         (lambda: WordPieceTokenizer(2), "length=2"),
         (lambda: ClipTokenizer(2.5), "length=2.5"),
+        (lambda: ClipTokenizer(10**9), "to 2000"),
+        (lambda: tokenizer_from_config({"kind": []}), "unknown tokeniser"),
         (lambda: tokenizer_from_config({"kind": "word"}), "did you mean 'words'"),
         (lambda: tokenizer_from_config({}), "unknown tokeniser"),
         (lambda: tokenizer_from_config(None), "the configuration of a tokeniser is None; expected entries"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ris_lib._names import unknown
+from ris_lib._shown import short
 from ris_lib.data.tokenizers.base import Pieces, Tokenizer, Tokens, Word, split_words
 from ris_lib.data.tokenizers.clip import ClipTokenizer
 from ris_lib.data.tokenizers.wordpiece import WordPieceTokenizer
@@ -34,10 +35,12 @@ def tokenizer_from_config(config: Mapping[str, Any]) -> Tokenizer:
         True
     """
     if not isinstance(config, Mapping):
-        raise ValueError(f"the configuration of a tokeniser is {config!r}; expected entries such as kind and length.")
+        raise ValueError(
+            f"the configuration of a tokeniser is {short(config)}; expected entries such as kind and length."
+        )
     settings = dict(config)
     kind = settings.pop("kind", None)
-    if kind not in TOKENIZERS:
+    if not isinstance(kind, str) or kind not in TOKENIZERS:
         raise unknown("tokeniser", kind, TOKENIZERS)
     parameters = inspect.signature(TOKENIZERS[kind]).parameters
     for name in settings:

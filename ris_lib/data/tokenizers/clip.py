@@ -10,9 +10,13 @@ import difflib
 from functools import cache
 from typing import Any
 
+from ris_lib._shown import short
 from ris_lib.data.tokenizers.base import Pieces, Tokenizer
 
 _END_OF_WORD = "</w>"
+
+#: Characters of a sentence that has to be mended before it is read: the time grows with their third power.
+MOST_MENDED = 500
 
 
 class ClipTokenizer(Tokenizer):
@@ -57,7 +61,7 @@ class ClipTokenizer(Tokenizer):
         clip = _clip()
         ids = clip.encode(sentence)
         if {self.start_id, self.end_id} & set(ids):
-            raise ValueError(f"the sentence {sentence!r} spells a special token of CLIP; leave that out.")
+            raise ValueError(f"the sentence {short(sentence)} spells a special token of CLIP; leave that out.")
         cleaned = clip.clean_fn(sentence)
         place = _alignment(sentence, cleaned)
         # one entry per byte that the tokens cover: which character of the cleaned text it belongs to
@@ -101,8 +105,13 @@ def _alignment(sentence: str, cleaned: str) -> list[tuple[int, int]]:
         if lowered != " " or (text and not text.endswith(" ")):
             text += lowered
             place += [(k, k + 1)] * len(lowered)
-    if text.rstrip() == cleaned:
+    if len(text.rstrip()) == len(cleaned):  # the same, or character by character another, such as a straight quote
         return place
+    if len(sentence) > MOST_MENDED:
+        raise ValueError(
+            f"the sentence {short(sentence)} has {len(sentence):,} characters, some of them entities or in a wrong "
+            f"encoding; of such a sentence at most {MOST_MENDED} are read. Write it plainly."
+        )
     aligned = []
     for how, start, end, to_start, to_end in difflib.SequenceMatcher(None, text, cleaned, False).get_opcodes():
         if how == "equal":

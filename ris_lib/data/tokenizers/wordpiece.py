@@ -15,6 +15,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from ris_lib._shown import listing, short
 from ris_lib.data.tokenizers.base import Pieces, Tokenizer
 
 #: The word list, one piece a line; a line's number is the piece's id.
@@ -63,7 +64,7 @@ class WordPieceTokenizer(Tokenizer):
         unknown = [sentence[start:end] for start, end in lost]
         if unknown and len(unknown) == len(encoding.ids):
             raise ValueError(
-                f"the sentence {sentence!r} has no word that this vocabulary knows (unknown: {', '.join(unknown)}). "
+                f"the sentence {short(sentence)} has no word that this vocabulary knows (unknown: {listing(unknown)}). "
                 "It knows English words and the pieces they are made of."
             )
         return Pieces(list(encoding.ids), list(encoding.offsets), unknown)

@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ris_lib._shown import listing, short
 from ris_lib.data.tokenizers.base import Pieces, Tokenizer, split_words
 
 #: The first ids; the vocabulary's words follow.
@@ -47,20 +48,18 @@ class WordTokenizer(Tokenizer):
     def __init__(self, vocabulary: Sequence[str], length: int = 20):
         super().__init__(length)
         if isinstance(vocabulary, str) or not len(vocabulary):
-            raise ValueError(f"the vocabulary is {vocabulary!r}; expected a list of at least one word.")
+            raise ValueError(f"the vocabulary is {short(vocabulary)}; expected a list of at least one word.")
         for word in vocabulary:
             if not isinstance(word, str) or not _is_one_word(word):
                 raise ValueError(
-                    f"{word!r} can never be met: the vocabulary takes single words in lower case. "
+                    f"{short(word)} can never be met: the vocabulary takes single words in lower case. "
                     "WordTokenizer.from_sentences splits sentences into such words."
                 )
         self.vocabulary = tuple(vocabulary)
         self._ids = {word: len(RESERVED) + k for k, word in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
             twice = sorted({word for word in self.vocabulary if self.vocabulary.count(word) > 1})
-            raise ValueError(
-                f"the vocabulary has {', '.join(map(repr, twice))} more than once; every word needs one id."
-            )
+            raise ValueError(f"the vocabulary has {listing(map(repr, twice))} more than once; every word needs one id.")
 
     @classmethod
     def from_sentences(cls, sentences: Iterable[str], length: int = 20) -> WordTokenizer:
@@ -112,11 +111,11 @@ class WordTokenizer(Tokenizer):
         near = sorted(
             {n for word in unknown[:5] for n in difflib.get_close_matches(word, self.vocabulary, n=2, cutoff=0.75)}
         )
-        listed = f"unknown: {', '.join(unknown)}" if unknown else "it holds marks only"
+        listed = f"unknown: {listing(unknown)}" if unknown else "it holds marks only"
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         known = ", ".join([word for word in self.vocabulary if _has_letter(word)][:12])
         return (
-            f"the sentence {sentence!r} has no word that this vocabulary knows ({listed}).{hint} "
+            f"the sentence {short(sentence)} has no word that this vocabulary knows ({listed}).{hint} "
             f"It knows {len(self.vocabulary)} words, among them {known}."
         )
 
