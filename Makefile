@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links overfit colab format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -86,6 +86,10 @@ notebooks: $(READY) ## Run every cell of every notebook
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"
 	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -n 2 --dist worksteal -m book
+
+fuzz: $(READY) ## Hostile input: 12,000 new cases, some ten minutes
+	$(SAY) "pickles, annotations, masks, pictures, archives, weights, configurations, sentences that mean no good"
+	@RIS_FUZZ=20 $(ONE_THREAD) $(PY) -m pytest tests/hostile -q -n 2 --durations 10
 
 overfit: $(READY) ## Train every tiny model on eight scenes until it knows them, half an hour
 	$(SAY) "eight scenes are learnt by heart"

@@ -213,8 +213,8 @@ def test_workflows_parse_and_call_make(path):
     assert "pytest" not in commands, "checks stand in the Makefile, not in a workflow"
 
 
-def test_there_are_three_workflows_on_three_systems():
-    assert {path.stem for path in WORKFLOWS} == {"tests", "book", "weekly"}
+def test_there_are_four_workflows_on_three_systems():
+    assert {path.stem for path in WORKFLOWS} == {"tests", "book", "nightly", "weekly"}
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
     systems = {system for job in jobs.values() for system in job.get("strategy", {}).get("matrix", {}).get("os", [])}
     assert {system.split("-")[0] for system in systems} == {"ubuntu", "macos", "windows"}
