@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import check_word_mask
+from ris_lib.encoders.recompute import run_block
 from ris_lib.encoders.starting_weights import check_fit, check_settings, read_pretrained
 from ris_lib.layers import masked_mean
 
@@ -39,6 +40,7 @@ class BertText(nn.Module):
         width: D.
         sentence_width: Channels of ``sentence``, here D.
         last_group: Index of the last group that has layers.
+        recompute: Compute layers again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:
         ValueError: Not four groups, or no layer at all; heads that do not divide the width; a length beyond the table
@@ -55,6 +57,7 @@ class BertText(nn.Module):
     """
 
     groups = 4
+    recompute = False
 
     def __init__(
         self,
@@ -144,7 +147,7 @@ class BertText(nn.Module):
         # The library adds the mask to the attention scores: a boolean would be silently wrong.
         blocked = additive_mask(word_mask, words.dtype)[:, None, None, :]
         for index in self._group_layers[k]:
-            words = self.layers[index](words, blocked)
+            words = run_block(self.layers[index], words, blocked, recompute=self.recompute)
         return words
 
     def finish(self, words: Tensor) -> Tensor:

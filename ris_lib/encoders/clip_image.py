@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ris_lib.attention import attend
 from ris_lib.encoders.clip_start import clip_sizes, clip_weights, load_clip
+from ris_lib.encoders.recompute import run_block, run_blocks
 
 
 class GridAttentionPool(nn.Module):
@@ -103,6 +104,7 @@ class ClipImage(nn.Module):
         channels: Channels of the four maps.
         strides: (4, 8, 16, 32); sizes are rounded down.
         detail_channels: None: there is no stride-2 map for the detail merge.
+        recompute: Compute bottlenecks and the pool again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:
         ValueError: Another model, or sizes that do not fit one another.
@@ -119,6 +121,7 @@ class ClipImage(nn.Module):
     strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)
     detail_channels = None
     detail_stride = None
+    recompute = False
 
     def __init__(
         self,
@@ -189,5 +192,5 @@ class ClipImage(nn.Module):
 
     def stage(self, k: int, x: Tensor) -> Tensor:
         """Stage ``k`` (0 to 3): ``(B, C_before, h, w)`` -> ``(B, C_k, h', w')``; the last one includes the pool."""
-        x = getattr(self.net, f"layer{k + 1}")(x)
-        return self.net.attnpool(x) if k == 3 else x
+        x = run_blocks(getattr(self.net, f"layer{k + 1}"), x, recompute=self.recompute)
+        return run_block(self.net.attnpool, x, recompute=self.recompute) if k == 3 else x

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ris_lib.attention import additive_mask
 from ris_lib.contract import check_word_mask
 from ris_lib.encoders.clip_start import clip_sizes, clip_weights, load_clip
+from ris_lib.encoders.recompute import run_block
 
 
 class ClipText(nn.Module):
@@ -41,6 +42,7 @@ class ClipText(nn.Module):
         width: D.
         sentence_width: ``embed_dim``.
         last_group: Index of the last group that has layers; ``finish`` belongs after it.
+        recompute: Compute blocks again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:
         ValueError: Another model, not four groups, no layer, or sizes that do not fit one another.
@@ -55,6 +57,7 @@ class ClipText(nn.Module):
     """
 
     groups = 4
+    recompute = False
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class ClipText(nn.Module):
         seen = torch.ones(words.shape[1], words.shape[1], dtype=torch.bool, device=words.device).tril()
         causal = additive_mask(seen, words.dtype)
         for block in blocks:
-            words = block(words, attn_mask=causal)
+            words = run_block(block, words, attn_mask=causal, recompute=self.recompute)
         return words
 
     def finish(self, words: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
+from ris_lib.encoders.recompute import run_block
 from ris_lib.encoders.starting_weights import check_fit, check_settings, read_pretrained
 
 #: Side of a patch in pixels.
@@ -40,14 +40,13 @@ class SwinImage(nn.Module):
         mlp_ratio: Width of the feed-forward networks as a multiple of the channels.
         start: Published weights for ``load_start``, such as ``"microsoft/swin-base-patch4-window12-384-in22k"`` or
             ``"microsoft/swin-tiny-patch4-window7-224"``; None = fresh weights.
-        checkpoint: While training keep only each block's input and compute the rest again in the backward pass: less
-            memory, about a third more time, the same numbers.
 
     Attributes:
         channels: Channels of the four maps.
         strides: (4, 8, 16, 32). A side that is no multiple is padded with zeros, at the bottom and on the right.
         stages: Four lists of blocks.
         merging: Three patch mergings; number k stands between stages k and k + 1.
+        recompute: Compute blocks again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:
         ValueError: Not four stages, heads that do not divide the channels, or ``drop_path`` out of range.
@@ -63,6 +62,7 @@ class SwinImage(nn.Module):
     strides = (4, 8, 16, 32)
     detail_channels = None
     detail_stride = None
+    recompute = False
 
     def __init__(
         self,
@@ -73,7 +73,6 @@ class SwinImage(nn.Module):
         drop_path: float = 0.3,
         mlp_ratio: float = 4.0,
         start: str | None = None,
-        checkpoint: bool = False,
     ):
         super().__init__()
         # Imported here, because it takes seconds, and models with other towers never need it.
@@ -87,7 +86,6 @@ class SwinImage(nn.Module):
         if not 0 <= drop_path < 1:
             raise ValueError(f"SwinImage: drop_path={drop_path}; expected 0 to below 1.")
         self.start = start
-        self.checkpoint = checkpoint
         self._settings = {
             "window_size": window,
             "num_heads": list(heads),
@@ -148,10 +146,7 @@ class SwinImage(nn.Module):
             x = self.merge(k - 1, x)
         size, tokens = tuple(x.shape[2:]), _as_tokens(x)
         for block in self.stages[k]:
-            if self.checkpoint and self.training:
-                tokens = recompute(block, tokens, size, True, use_reentrant=False)[0]
-            else:
-                tokens = block(tokens, size, always_partition=True)[0]
+            tokens = run_block(block, tokens, size, always_partition=True, recompute=self.recompute)[0]
         return _as_map(tokens, size)
 
     def merge(self, k: int, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ris_lib.encoders.recompute import run_block, run_blocks
 from ris_lib.encoders.starting_weights import check_fit, not_here
 
 #: The last four levels of a network's features.
@@ -43,6 +44,8 @@ class TimmImage(nn.Module):
         channels: Channels of the four maps.
         strides: Input pixels per map pixel of the four maps, as timm states them.
         separable: The network is a list of modules: there are ``stem`` and ``stage``. Otherwise there is ``maps``.
+        recompute: Compute again in the backward pass, see ``StagedEncoder.set_recompute``: block by block where the
+            network is a list of lists, else module by module, and as a whole where it is not separable.
 
     Raises:
         ValueError: timm has no such model, or has it without feature levels; there are fewer than four; all have the
@@ -60,6 +63,7 @@ class TimmImage(nn.Module):
 
     detail_channels = None
     detail_stride = None
+    recompute = False
 
     def __init__(self, model: str = "resnet50", start: bool | str = False):
         super().__init__()
@@ -206,7 +210,7 @@ class TimmImage(nn.Module):
 
     def _run(self, net: nn.Module, x: Tensor) -> Any:
         try:
-            return net(x)
+            return self._call(net, x)
         except (AssertionError, RuntimeError) as error:  # timm asserts a size, or torch stumbles over it
             if isinstance(error, torch.OutOfMemoryError) or not re.search("size|shape|height|width", str(error)):
                 raise
@@ -214,6 +218,16 @@ class TimmImage(nn.Module):
                 f"TimmImage ({self.model}): the network refuses a map of shape {tuple(x.shape)} ({error}); resize the "
                 "images to the size that it was made for, or take another network."
             ) from error
+
+    def _call(self, net: nn.Module, x: Tensor) -> Any:
+        if not self.recompute or not self.separable:
+            return run_block(net, x, recompute=self.recompute)
+        for module in net:
+            if type(module) is nn.Sequential:
+                x = run_blocks(module, x, recompute=True)
+            else:
+                x = run_block(module, x, recompute=True)
+        return x
 
 
 def _cut(net: nn.Module, model: str) -> nn.ModuleList | None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
+from ris_lib.encoders.recompute import run_blocks
 from ris_lib.encoders.tiny_start import IMAGE, load_tiny
 from ris_lib.layers import ConvNormAct, Residual, coordinates
 
@@ -76,6 +77,7 @@ class TinyImage(nn.Module):
         strides: As given.
         detail_channels: As given.
         detail_stride: 2.
+        recompute: Compute blocks again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:
         ValueError: Not four stages, a stage without a block, or strides that do not grow by 1 or 2.
@@ -89,6 +91,7 @@ class TinyImage(nn.Module):
     """
 
     detail_stride = 2
+    recompute = False
 
     def __init__(
         self,
@@ -141,7 +144,7 @@ class TinyImage(nn.Module):
 
     def stage(self, k: int, x: Tensor) -> Tensor:
         """Stage ``k`` (0 to 3): ``(B, C_before, h, w)`` -> ``(B, C_k, h', w')``; it reduces the size first."""
-        return self.stages[k](x)
+        return run_blocks(self.stages[k], x, recompute=self.recompute)
 
     def load_start(self) -> None:
         """Read the weights that ``start`` names; see ``ris_lib.encoders.tiny_start``."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ris_lib.attention import SelfAttentionLayer
+from ris_lib.encoders.recompute import run_block
 from ris_lib.encoders.tiny_start import TEXT, load_tiny
 from ris_lib.layers import masked_mean
 
@@ -33,6 +34,7 @@ class TinyText(nn.Module):
         width: D.
         sentence_width: Channels of ``sentence``, here D.
         last_group: Index of the last group that has layers; ``finish`` belongs after it.
+        recompute: Compute layers again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:
         ValueError: Not four groups, or no layer at all.
@@ -48,6 +50,7 @@ class TinyText(nn.Module):
     """
 
     groups = 4
+    recompute = False
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class TinyText(nn.Module):
     def group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:
         """Layers of group ``k`` (0 to 3): ``(S, L, D)`` -> ``(S, L, D)``. Padding is never looked at."""
         for layer in self.layers[k]:
-            words = layer(words, mask=word_mask)
+            words = run_block(layer, words, mask=word_mask, recompute=self.recompute)
         return words
 
     def finish(self, words: Tensor) -> Tensor:

@@ -124,9 +124,10 @@ def test_sentences_run_like_images():
     torch.testing.assert_close(tower.stage(1, x[index]), tower.stage(1, x)[index])
 
 
-@pytest.mark.parametrize("checkpoint", [False, True])
-def test_every_parameter_learns(checkpoint):
-    tower = make(checkpoint=checkpoint, drop_path=0.1).train()
+@pytest.mark.parametrize("recompute", [False, True])
+def test_every_parameter_learns(recompute):
+    tower = make(drop_path=0.1).train()
+    tower.recompute = recompute
     loss = sum((m * torch.randn_like(m)).sum() for m in run(tower, torch.randn(4, 3, 50, 71)))
     loss.backward()
     dead = [n for n, p in tower.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
@@ -136,8 +137,9 @@ def test_every_parameter_learns(checkpoint):
 
 def test_recomputing_gives_the_same_gradients():
     images, gradients = torch.randn(2, 3, 40, 40), []
-    for checkpoint in (False, True):
-        tower = make(checkpoint=checkpoint).train()
+    for recompute in (False, True):
+        tower = make().train()
+        tower.recompute = recompute
         run(tower, images)[3].square().sum().backward()
         gradients.append([parameter.grad for parameter in tower.stages.parameters()])
     for one, other in zip(*gradients):
