@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from ris_lib.attention import additive_mask
 from ris_lib.contract import Batch, Dims, LossTerm, ModelState
 from ris_lib.layers import at_least_float32
+from ris_lib.processes import gather_rows, places
 
 NEGATIVES = ("all", "instances", "backgrounds")
 
@@ -82,9 +83,9 @@ def without_band(region: Tensor, band: int) -> Tensor:
 class InstanceContrast(nn.Module):
     """Contrast centres with pooled regions, in both directions.
 
-    Negatives come from the batch of this process; nothing is gathered across processes. So the number of processes
-    changes the negatives (not the normalisation), and at a batch of one only backgrounds are left: say the batch size
-    with any result.
+    Negatives come from the batches of all processes, gathered with their gradients: many processes compute what one
+    would with all of their samples. Parts of a step that are computed one after the other (accumulation) do not meet.
+    At a batch of one only backgrounds are left: say the batch size with any result.
 
     - Another sample is a negative if its annotated instance differs (``Batch.referent_id``). Two sentences about one
       object are not negatives, whatever picture index they carry.
@@ -150,8 +151,14 @@ class InstanceContrast(nn.Module):
         text = F.normalize(centre, dim=1)
         inside, has_inside = self._pool(pixels, target)
         outside, has_outside = self._pool(pixels, ~target)
-        same = batch.referent_id[:, None] == batch.referent_id
-        others, backgrounds = ~same & has_inside, self._backgrounds(batch, same) & has_outside
+        sentences, pictures = places([len(text), len(batch.images)], text.device)
+        # One number for each picture of any process, and which samples count: of all processes from here on.
+        facts = [batch.referent_id, batch.image_index + pictures.before, has_inside.long(), has_outside.long()]
+        referents, picture, *has = gather_rows(torch.stack(facts, dim=1), sentences).unbind(1)
+        has_inside, has_outside = (flag.bool() for flag in has)
+        text, inside, outside = (gather_rows(vectors, sentences) for vectors in (text, inside, outside))
+        same = referents[:, None] == referents
+        others, backgrounds = ~same & has_inside, (same | (picture[:, None] != picture)) & has_outside
         if self.negatives == "instances":
             backgrounds = torch.zeros_like(backgrounds)
         elif self.negatives == "backgrounds":
@@ -169,7 +176,8 @@ class InstanceContrast(nn.Module):
         to_region = against.logsumexp(dim=1) - own
         to_text = (scores.T + additive_mask(allowed, scores.dtype)).logsumexp(dim=1) - own
         counted = has_inside & (others | backgrounds).any(dim=1)
-        return LossTerm((0.5 * (to_region + to_text) * counted).sum(), counted.sum().to(scores.dtype))
+        total, counted = (0.5 * (to_region + to_text) * counted)[sentences.own], counted[sentences.own]
+        return LossTerm(total.sum(), counted.sum().to(scores.dtype))
 
     def _pool(self, pixels: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised mean of the region without its band ``(S, C)``, and whether there is a region ``(S,)`` bool."""
@@ -177,7 +185,3 @@ class InstanceContrast(nn.Module):
         total = torch.einsum("scn,sn->sc", pixels.flatten(2), weight)
         area = weight.sum(dim=1)
         return F.normalize(total / area.clamp(min=1)[:, None], dim=1), area > 0
-
-    def _backgrounds(self, batch: Batch, same: Tensor) -> Tensor:
-        """``(S, S)`` bool: may sample i take the background of sample j?"""
-        return same | (batch.image_index[:, None] != batch.image_index)
