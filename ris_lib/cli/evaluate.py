@@ -7,6 +7,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 import tyro
+from accelerate import PartialState
 from rich.table import Table
 
 from ris_lib.cli.output import JsonFile, Threads, check_file, check_json, make_table, report, set_threads
@@ -81,6 +82,8 @@ def evaluate(
         device=device,
         workers=workers,
     )
+    if not PartialState().is_main_process:  # all have the same result; one says it
+        return
     if sentences is not None:
         with atomic_write(sentences) as partial:
             pq.write_table(result.sentences, partial, compression="zstd")

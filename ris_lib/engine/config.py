@@ -13,7 +13,9 @@ from ris_lib._names import unknown
 PRECISIONS = ("no", "bf16", "fp16")
 
 #: What may differ when a run is continued: it changes where and how often, not what is computed.
-FREE_ON_RESUME = frozenset({"out", "resume", "root", "device", "workers", "checkpoint_every", "threads"})
+FREE_ON_RESUME = frozenset(
+    {"out", "resume", "root", "device", "workers", "checkpoint_every", "threads", "recompute", "compile"}
+)
 
 #: torch takes seeds of 64 bits; no training survives a higher learning rate, and far higher ones overflow.
 _HIGHEST_SEED, _HIGHEST_RATE = 2**64 - 1, 1000
@@ -67,8 +69,13 @@ class TrainConfig:
         same_sentence: Say this of everything, in place of the sentences: another such control.
         skip_bad: Leave out pictures that are missing, damaged or of another size than annotated, and say which;
             otherwise they refuse the run.
-        precision: Number format of the forward pass: no (float32), bf16 or fp16.
+        precision: Number format of the forward pass: no (float32), bf16 or fp16. None = what accelerate launch was
+            configured with, else no.
         accumulate: Cut each step into so many parts, to save memory.
+        recompute: Keep only what goes into each block of the encoders, and compute the rest again in the backward pass:
+            less memory, about a third more time, the same numbers.
+        compile: Let torch.compile write code for this model, which takes minutes before the first step; it needs a C++
+            compiler on the CPU, Triton on a GPU. The last bits may change.
         workers: Processes that prepare batches; 0 = this one. The result does not depend on it.
         checkpoint_every: Steps between checkpoints.
         evaluate_every: Steps between evaluations; 0 = never.
@@ -106,8 +113,10 @@ class TrainConfig:
     shuffle_sentences: bool = False
     same_sentence: str | None = None
     skip_bad: bool = False
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16", "fp16"] | None = None
     accumulate: int = 1
+    recompute: bool = False
+    compile: bool = False
     workers: int = 0
     checkpoint_every: int = 200
     evaluate_every: int = 0
@@ -136,7 +145,7 @@ class TrainConfig:
                 f"learning_rate={self.learning_rate}; expected a positive number of at most {_HIGHEST_RATE}, such as "
                 "1e-3."
             )
-        if self.precision not in PRECISIONS:
+        if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
 
     def to_dict(self) -> dict[str, Any]:

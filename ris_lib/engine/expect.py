@@ -1,4 +1,4 @@
-"""How long a training run will take, said before its first step.
+"""How long a training run will take, said before its first step; and the clock that measures steps.
 
 A few steps are computed ahead on the batch that the run begins with, and forgotten: the run has the same bits with and
 without them. Source: our decision.
@@ -6,9 +6,10 @@ without them. Source: our decision.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import deterministic, synchronise
 from ris_lib.engine.loader import StepBatches
 from ris_lib.engine.memory import PeakMemory
+from ris_lib.processes import highest
 
 #: A run with fewer steps left says nothing. Measuring takes the time of three: of twenty a seventh, of ten a third; and
 #: the bar of a run that short tells the same as soon.
@@ -54,7 +56,8 @@ def announce(accelerator: Accelerator, model: nn.Module, batches: StepBatches, c
 
     Args:
         accelerator: That of the run.
-        model: The model without the wrapper of several processes, which would remember that it was used.
+        model: The model without the wrapper of several processes, which would remember that it was used; compiled
+            where the run compiles it.
         batches: What the steps are made of.
         config: Complete settings.
         done: Number of steps that were done before.
@@ -93,21 +96,54 @@ def measure_step(model: nn.Module, batches: StepBatches, step: int, device: torc
     parts = range(step * batches.accumulate, (step + 1) * batches.accumulate)
     ahead = [batches[part] for part in parts] if workers else []
 
-    def one() -> float:
-        began = time.perf_counter()
+    def one() -> None:
         for batch in ahead or (batches[part] for part in parts):
             model(batch.to(device, non_blocking=True), with_losses=True).loss.backward()
         model.zero_grad()
+
+    with deterministic(), untouched(model, device):
+        return measure(one, device, _kept(model), patience=_PATIENCE)
+
+
+def measure(
+    step: Callable[[], object],
+    device: torch.device,
+    kept: int,
+    warm_up: int = 1,
+    measured: int = 2,
+    patience: float = math.inf,
+) -> StepCost:
+    """Time some work, and take its memory at the peak, after first times that are not counted.
+
+    Where several processes do this together, as they must, all do it equally often.
+
+    Args:
+        step: Does the work once.
+        device: Where.
+        kept: Bytes that were there before and belong to it.
+        warm_up: So many first times are not counted.
+        measured: So many are.
+        patience: Seconds; where a first time takes longer, only one is measured.
+
+    Example:
+        >>> done = []
+        >>> measure(lambda: done.append(1), torch.device("cpu"), kept=0, warm_up=3, measured=20).measured, len(done)
+        (20, 23)
+    """
+
+    def one() -> float:
+        began = time.perf_counter()
+        step()
         synchronise(device)
         return time.perf_counter() - began
 
     memory = PeakMemory(device)
-    with deterministic(), untouched(model, device):
-        memory.reset()
-        measured = 1 if one() > _PATIENCE else 2
-        seconds = sum(one() for _ in range(measured)) / measured
-        peak = memory.peak()
-    return StepCost(seconds, measured, None if peak is None else peak + _kept(model))
+    memory.reset()
+    slowest = highest(max(one() for _ in range(warm_up)), device)
+    measured = 1 if slowest > patience else measured
+    seconds = sum(one() for _ in range(measured)) / measured
+    peak = memory.peak()
+    return StepCost(seconds, measured, None if peak is None else peak + kept)
 
 
 @contextmanager
@@ -151,17 +187,42 @@ def describe(config: TrainConfig, done: int, cost: StepCost, device: torch.devic
         >>> describe(config, 0, StepCost(0.38, 2, None), torch.device("mps"))
         'baseline_tiny, 600 steps on mps: about 4 minutes (0.38 s a step, measured on 2 steps)'
     """
-    left = config.steps - done
-    steps = f"the last {left} of {config.steps} steps" if done else f"{left} steps"
-    place = device.type + (f", {_plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else "")
-    place += f", {processes} processes" if processes > 1 else ""
-    text = f"{config.model}, {steps} on {place}: about {_duration(left * cost.seconds)} "
-    text += f"({float(f'{cost.seconds:.2g}'):g} s a step, measured on {_plural(cost.measured, 'step')})"
-    if config.evaluate_every and (times := config.steps // config.evaluate_every - done // config.evaluate_every):
-        text += f" and {_plural(times, 'evaluation')}"
+    text = f"{plan(config, done, device, processes)}: about {duration((config.steps - done) * cost.seconds)} "
+    text += f"({float(f'{cost.seconds:.2g}'):g} s a step, measured on {plural(cost.measured, 'step')})"
+    if times := evaluations_left(config, done):
+        text += f" and {plural(times, 'evaluation')}"
     if cost.memory is not None:
         text += f"; the model needs {cost.memory / 1e6:,.0f} MB" + (" in each process" if processes > 1 else "")
     return text
+
+
+def plan(config: TrainConfig, done: int, device: torch.device, processes: int) -> str:
+    """What is to be computed, and where.
+
+    Args:
+        config: Complete settings.
+        done: Number of steps that were done before.
+        device: Where.
+        processes: Number of processes.
+
+    Example:
+        >>> plan(TrainConfig(out="runs/a", model="lavt_tiny", steps=600), 200, torch.device("mps"), 1)
+        'lavt_tiny, the last 400 of 600 steps on mps'
+    """
+    left = config.steps - done
+    steps = f"the last {left} of {config.steps} steps" if done else f"{left} steps"
+    place = device.type + (f", {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else "")
+    return f"{config.model}, {steps} on {place}" + (f", {processes} processes" if processes > 1 else "")
+
+
+def evaluations_left(config: TrainConfig, done: int) -> int:
+    """How many evaluations the steps that are left contain.
+
+    Example:
+        >>> evaluations_left(TrainConfig(out="runs/a", steps=600, evaluate_every=100), 250)
+        4
+    """
+    return config.steps // config.evaluate_every - done // config.evaluate_every if config.evaluate_every else 0
 
 
 def _kept(model: nn.Module) -> int:
@@ -170,14 +231,25 @@ def _kept(model: nn.Module) -> int:
     return weights + 2 * sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _duration(seconds: float) -> str:
-    """In the largest unit of which there are two; by halves up to ten, because the number is a guess."""
+def duration(seconds: float) -> str:
+    """In the largest unit of which there are two; by halves up to ten, because the number is a guess.
+
+    Example:
+        >>> duration(0.4), duration(5400.0)
+        ('1 second', '90 minutes')
+    """
     unit, length = next(pair for pair in _UNITS if seconds >= 2 * pair[1] or pair[1] == 1)
     count = seconds / length
     if length == 1:
-        return _plural(max(1, round(count)), unit)
+        return plural(max(1, round(count)), unit)
     return f"{round(2 * count) / 2:g} {unit}s" if count < 10 else f"{count:.0f} {unit}s"
 
 
-def _plural(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
+    """A number with its word.
+
+    Example:
+        >>> plural(2, "step")
+        '2 steps'
+    """
     return f"{count} {word}" + ("" if count == 1 else "s")

@@ -6,6 +6,7 @@ All checks are made here, before a folder exists, so that a refused run leaves n
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields, replace
 
 import torch
@@ -22,6 +23,9 @@ from ris_lib.models.registry import ENCODERS
 
 #: ``TrainConfig.start`` without any weights.
 FRESH = "fresh"
+
+#: Where ``accelerate launch`` leaves the number format that it was configured with.
+_LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
 
 #: Settings of a run that a recipe gives a value to.
 _OF_RECIPE = ("steps", "images_per_step", "sentences_per_image", "learning_rate")
@@ -56,6 +60,8 @@ def settle(config: TrainConfig) -> TrainConfig:
     missing = {name: settled.training[name] for name in _OF_RECIPE if getattr(config, name) is None}
     if config.start is None:
         missing["start"] = ENCODERS if _names_start(settled) else FRESH
+    if config.precision is None:
+        missing["precision"] = os.environ.get(_LAUNCHED_PRECISION, "no")
     return replace(config, **missing)
 
 

@@ -10,13 +10,15 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
 from torch import nn
 
 from ris_lib.contract import Batch
@@ -29,12 +31,15 @@ from ris_lib.engine.device import deterministic, pick_device
 from ris_lib.engine.environment import describe_environment
 from ris_lib.engine.evaluate import evaluate
 from ris_lib.engine.expect import announce
+from ris_lib.engine.hardware import check_compiler, check_launch, synchronise_batch_norm
 from ris_lib.engine.interrupt import Stopped, StopRequest
 from ris_lib.engine.loader import StepBatches, step_loader
 from ris_lib.engine.optimizer import freeze, learning_rate_at, make_optimizer, set_learning_rate
 from ris_lib.engine.record import recorder
 from ris_lib.engine.setup import load_split, new_model, settle
 from ris_lib.engine.workers import watched_workers
+from ris_lib.models import ReferringSegmenter
+from ris_lib.processes import highest
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +53,10 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
     stop; a run that was killed continues from its last checkpoint. In both cases ``resume`` leads to the same weights,
     bit for bit on the CPU with the same number of threads.
 
-    With several processes (``accelerate launch -m ris_lib train ...``) and with ``accelerate`` parts, a step has the
-    same pictures and sentences. Losses are then normalised part by part, which differs from the whole step where the
-    parts have different numbers of sentences.
+    With several processes (``accelerate launch -m ris_lib train ...``) and with ``accumulate`` parts, a step has the
+    same pictures and sentences. Processes compute what one would: losses are divided by the counts of all, contrastive
+    ones see the samples of all, and on GPUs batch norms take the mean over all. (On the CPU they cannot; a warning says
+    so.) Parts do none of this, and differ from the whole step where they have different numbers of sentences.
 
     Args:
         config: Settings.
@@ -75,9 +81,100 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
     if run.is_complete(config.out):
         logger.info("the run in %s is complete", config.out)
         return config.out
+    ready = prepare(config)
+    accelerator, plain, optimizer, start = ready.accelerator, ready.plain, ready.optimizer, ready.start
+    if progress:
+        announce(accelerator, ready.alone, ready.batches, config, start)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        read = [part for part in (ready.batches.dataset, ready.examined) if part]
+        _open_folder(config, start, accelerator.device, read)
+    accelerator.wait_for_everyone()
+    loader = step_loader(ready.batches, start, config.steps, config.workers, accelerator.device.type == "cuda")
+    columns = ["step", "loss", *plain.weights, "gradient_norm", "learning_rate", "seconds"]
+    columns += ["miou", "oiou"] if ready.examined else []
+    with (
+        deterministic(),
+        watched_workers(),
+        StopRequest() as stop,
+        recorder(accelerator, config.out, columns, start, config.steps, progress) as record,
+    ):
+        for step in range(start, config.steps):
+            began = time.perf_counter()
+            row = take_step(ready, loader, step)
+            row |= {"step": step + 1, "seconds": round(time.perf_counter() - began, 4)}
+            if ready.examined and (step + 1) % config.evaluate_every == 0:
+                result = evaluate(plain, ready.examined, intervals=False, progress=False, device=accelerator.device)
+                row |= {"miou": result.scores.miou, "oiou": result.scores.oiou}
+            record(row)
+            code = int(highest(stop.code, accelerator.device))  # all processes stop together
+            last = step + 1 == config.steps
+            if (code or last or (step + 1) % config.checkpoint_every == 0) and accelerator.is_main_process:
+                scaler = accelerator.scaler and accelerator.scaler.state_dict()
+                state = {"optimizer": optimizer.state_dict(), "scaler": scaler}
+                save_checkpoint(config.out / run.CHECKPOINTS, step + 1, plain, state)
+            if code and not last:
+                accelerator.wait_for_everyone()  # a launcher ends all others once one has left
+                raise Stopped(
+                    f"stopped after step {step + 1} of {config.steps}; continue with: "
+                    f"ris train --out {config.out} --resume",
+                    code,
+                )
+        if accelerator.is_main_process:
+            with atomic_write(config.out / run.MODEL) as partial:
+                plain.save_pretrained(partial, objectives=True)
+        accelerator.wait_for_everyone()
+    return config.out
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run before its first step, or before the first one that is left.
+
+    Args:
+        config: Complete settings.
+        accelerator: Carries device, precision, accumulation and processes.
+        model: What computes a step: wrapped for many processes, compiled where asked for.
+        plain: The same model and weights without either; it is what is evaluated and saved.
+        optimizer: Holds the moments of a run that is continued.
+        batches: What the steps are made of.
+        examined: What is evaluated along the way, or None.
+        settings: The model's training settings.
+        start: Number of steps that were done before.
+    """
+
+    config: TrainConfig
+    accelerator: Accelerator
+    model: nn.Module
+    plain: ReferringSegmenter
+    optimizer: torch.optim.Optimizer
+    batches: StepBatches
+    examined: ReferringDataset | None
+    settings: dict[str, Any]
+    start: int
+
+    @property
+    def alone(self) -> nn.Module:
+        """The model as it computes in one process, without what many processes need."""
+        return self.model if self.accelerator.num_processes == 1 else self.plain
+
+
+def prepare(config: TrainConfig) -> Ready:
+    """Everything before the first step but the run's folder, which is only read.
+
+    Args:
+        config: Complete settings, as ``settle`` returns them.
+
+    Raises:
+        ValueError: As for ``train``.
+        FileNotFoundError: As for ``train``.
+    """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     accelerator = _accelerator(config)
+    check_launch(accelerator)
+    if config.compile:
+        check_compiler(accelerator.device)
     dataset = load_split(config, config.split, config.limit)
     examined = load_split(config, config.evaluate_split, config.evaluate_limit) if config.evaluate_every else None
     checkpoint = latest_checkpoint(config.out / run.CHECKPOINTS)
@@ -85,6 +182,8 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         model, state = new_model(config, dataset), {"step": 0}
     else:
         model, state = load_checkpoint(checkpoint, config.model)
+    model.encoder.set_recompute(config.recompute)
+    model = synchronise_batch_norm(model, accelerator.device, accelerator.num_processes)
     # Channels last in memory: convolutions are faster, and the (S, N, C) views of fusion blocks need no copies.
     model = model.to(memory_format=torch.channels_last)
     settings, start = model.config.training, state["step"]
@@ -114,52 +213,9 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
     if state.get("scaler") and accelerator.scaler:
         accelerator.scaler.load_state_dict(state["scaler"])
     plain = accelerator.unwrap_model(model)
-    if progress:
-        announce(accelerator, plain, batches, config, start)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _open_folder(config, start, accelerator.device, [part for part in (dataset, examined) if part])
-    accelerator.wait_for_everyone()
-    loader = step_loader(batches, start, config.steps, config.workers, accelerator.device.type == "cuda")
-    columns = ["step", "loss", *plain.weights, "gradient_norm", "learning_rate", "seconds"]
-    columns += ["miou", "oiou"] if examined else []
-    with (
-        deterministic(),
-        watched_workers(),
-        StopRequest() as stop,
-        recorder(accelerator, config.out, columns, start, config.steps, progress) as record,
-    ):
-        for step in range(start, config.steps):
-            began = time.perf_counter()
-            torch.manual_seed(_step_seed(config.seed, step, accelerator.process_index))
-            rate = learning_rate_at(
-                step, config.steps, settings["learning_rate"], settings["warmup_steps"], settings["schedule"]
-            )
-            set_learning_rate(optimizer, rate)
-            row = _optimise(accelerator, model, optimizer, loader, config, settings["gradient_clip"], step)
-            row |= {"step": step + 1, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 4)}
-            if examined and (step + 1) % config.evaluate_every == 0:
-                result = evaluate(plain, examined, intervals=False, progress=False, device=accelerator.device)
-                row |= {"miou": result.scores.miou, "oiou": result.scores.oiou}
-            record(row)
-            code = _highest(accelerator, stop.code)
-            last = step + 1 == config.steps
-            if (code or last or (step + 1) % config.checkpoint_every == 0) and accelerator.is_main_process:
-                scaler = accelerator.scaler and accelerator.scaler.state_dict()
-                state = {"optimizer": optimizer.state_dict(), "scaler": scaler}
-                save_checkpoint(config.out / run.CHECKPOINTS, step + 1, plain, state)
-            if code and not last:
-                accelerator.wait_for_everyone()  # a launcher ends all others once one has left
-                raise Stopped(
-                    f"stopped after step {step + 1} of {config.steps}; continue with: "
-                    f"ris train --out {config.out} --resume",
-                    code,
-                )
-        if accelerator.is_main_process:
-            with atomic_write(config.out / run.MODEL) as partial:
-                plain.save_pretrained(partial, objectives=True)
-        accelerator.wait_for_everyone()
-    return config.out
+    if config.compile:
+        model = torch.compile(model)
+    return Ready(config, accelerator, model, plain, optimizer, batches, examined, settings, start)
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
@@ -170,21 +226,46 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=config.precision,
-        gradient_accumulation_steps=config.accumulate,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.accumulate),
         log_with="tensorboard",
         project_config=ProjectConfiguration(project_dir=str(config.out), logging_dir=str(config.out)),
     )
 
 
-def _open_folder(config: TrainConfig, start: int, device: torch.device, parts: list[ReferringDataset]) -> None:
+def _open_folder(config: TrainConfig, start: int, device: torch.device, read: list[ReferringDataset]) -> None:
     """Make the folder of a new run, or clear that of a killed one of what it left half-written."""
     if not run.is_run(config.out):
         run.create_run(config)
     remove_partial(config.out)
     remove_partial(config.out / run.CHECKPOINTS)
-    skipped = {name for part in parts for name in part.seed_info.get("skipped", ())}
+    skipped = {name for part in read for name in part.seed_info.get("skipped", ())}
     noted = {"skipped": sorted(skipped)} if skipped else {}
     run.add_environment(config.out, start, describe_environment(device) | noted)
+
+
+def take_step(ready: Ready, loader: Iterator[Batch], step: int) -> dict[str, float]:
+    """One step of a run: its random numbers, its learning rate, then the optimiser's step.
+
+    Args:
+        ready: The run.
+        loader: Gives the step's batches.
+        step: From 0. Whatever a step does follows from its number.
+
+    Returns:
+        What ``metrics.csv`` holds of the step: losses, ``gradient_norm``, ``learning_rate``.
+
+    Raises:
+        ValueError: A loss or gradient is not finite.
+    """
+    config, settings = ready.config, ready.settings
+    torch.manual_seed(_step_seed(config.seed, step, ready.accelerator.process_index))
+    rate = learning_rate_at(
+        step, config.steps, settings["learning_rate"], settings["warmup_steps"], settings["schedule"]
+    )
+    set_learning_rate(ready.optimizer, rate)
+    clip = settings["gradient_clip"]
+    row = _optimise(ready.accelerator, ready.model, ready.optimizer, loader, config, clip, step)
+    return row | {"learning_rate": rate}
 
 
 def _optimise(
@@ -231,13 +312,6 @@ def _not_finite(what: str, config: TrainConfig, step: int, batch: Batch) -> str:
         f"{batch.sentences}. The weights were not changed; the last checkpoint is {kept or 'not yet written'}. "
         "Look at these samples; otherwise try a lower learning rate, or precision 'no'."
     )
-
-
-def _highest(accelerator: Accelerator, code: int) -> int:
-    """The highest of the codes of all processes, so that they stop together."""
-    if accelerator.num_processes == 1:
-        return code
-    return int(accelerator.gather(torch.tensor([code], device=accelerator.device)).max())
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -126,3 +126,15 @@ def test_changes_decide_what_a_run_begins_with_and_how_large_its_pictures_are(tm
 def test_changes_that_are_none_are_refused(changes, message, tmp_path, settings):
     with pytest.raises(ValueError, match=message):
         settings(tmp_path / "run", changes=changes)
+
+
+def test_precision_is_that_of_the_launch_unless_it_is_named(tmp_path, settings, monkeypatch):
+    config = settings(tmp_path / "run")
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    assert settle(config).precision == "no"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert settle(config).precision == "bf16"
+    assert settle(replace(config, precision="no")).precision == "no"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
+        settle(config)
