@@ -120,7 +120,7 @@ def normalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
         >>> normalise(torch.ones(3, 1, 1), (0.5, 0.5, 0.5), (0.25, 0.5, 1.0)).flatten().tolist()
         [2.0, 1.0, 0.5]
     """
-    return (image - _colour(mean).to(image)) / _colour(std).to(image)
+    return (image - _colour(mean).to(image)).div_(_colour(std).to(image))
 
 
 def resize_mask(mask: np.ndarray, to_network: Tensor, size: Size) -> Tensor:
@@ -210,7 +210,7 @@ def _resize(image: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
 
 
 def _colour(values: Sequence[float]) -> Tensor:

@@ -81,6 +81,7 @@ def test_a_full_folder_is_refused(root):
         write_refcoco(root)
 
 
+@pytest.mark.slow
 def test_opening_a_set_imports_no_pandas(root):
     """It takes a second, and Arrow imports it without being asked."""
     program = (
@@ -117,6 +118,7 @@ def test_every_number_comes_from_a_fresh_process(monkeypatch):
     assert json.loads(json.dumps(entries)) == entries
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_said_to():
     with pytest.raises(RuntimeError, match=r"measuring an index \(open\) failed: (.|\n)*there is no nowhere"):
         bench_index._in_fresh_process("open", "nowhere")
