@@ -131,8 +131,9 @@ def test_a_look_from_outside_says_what_reading_says(kind, tmp_path):
     assert inspect_picture(path) == read_picture(path).shape[:2]
     for size in (0, 1, 20, len(whole) // 2, len(whole) - 60, len(whole) - 1):
         path.write_bytes(whole[:size])
-        assert outcome(inspect_picture, path) == outcome(read_picture, path)
-    assert "cannot be read" in outcome(inspect_picture, path) or kind == "PNG"  # PNG's last chunk holds no pixels
+        said = outcome(inspect_picture, path)
+        assert said == outcome(read_picture, path)
+        assert "cannot be read" in said or size > len(whole) // 2  # the last bytes of some formats hold no pixel
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no picture at"):
         inspect_picture(path)
