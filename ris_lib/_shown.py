@@ -50,4 +50,4 @@ def listing(texts: Iterable[str], most: int = 8) -> str:
     """
     texts = list(texts)
     rest = f", and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(plain(text, 60) for text in texts[:most]) + rest
+    return ", ".join(plain(text, 120) for text in texts[:most]) + rest

@@ -26,6 +26,9 @@ _NAMES = re.compile(
     r"|argparse\.Namespace|numpy\.(dtype|dtypes\.\w+|_?core\.multiarray\.scalar)"
 )
 
+#: How an archive begins.
+_ARCHIVE = b"PK\x03\x04"
+
 #: Pickles at the beginning of a file of torch before 1.6: mark, version, machine, content, names of storages.
 _OLD_PICKLES = 5
 
@@ -38,7 +41,8 @@ def check_torch_file(path: Path) -> None:
 
     Raises:
         ValueError: It names something else than weights, settings and numbers are made of; its parts are packed or
-            overlap; it is damaged.
+            overlap; a checksum does not fit.
+        zipfile.BadZipFile: It begins like an archive and is none.
 
     Example:
         >>> import tempfile, torch
@@ -50,7 +54,9 @@ def check_torch_file(path: Path) -> None:
         ValueError: it holds an object of ...bytearray
     """
     with path.open("rb") as file:
-        names = _from_archive(path) if zipfile.is_zipfile(path) else _from_pickles(file, _OLD_PICKLES)
+        archive = file.read(len(_ARCHIVE)) == _ARCHIVE  # as torch decides, whatever stands further on
+        file.seek(0)
+        names = _from_archive(path) if archive else _from_pickles(file, _OLD_PICKLES)
         for name in dict.fromkeys(names):
             if not _NAMES.fullmatch(name):
                 raise ValueError(f"it holds an object of {plain(name)}")

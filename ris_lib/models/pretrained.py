@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from ris_lib._shown import plain
+from ris_lib._shown import listing, plain
 from ris_lib.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -234,10 +234,7 @@ def check_fit(module: nn.Module, weights: dict[str, Tensor], expected: set[str],
 
 
 def _listing(title: str, names: list[str]) -> str:
-    shown = ", ".join(plain(name, 100) for name in names[:LISTED]) + (
-        f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    )
-    return f"{len(names)} {title}" + (f" ({shown})" if names else "")
+    return f"{len(names)} {title}" + (f" ({listing(names, LISTED)})" if names else "")
 
 
 def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:

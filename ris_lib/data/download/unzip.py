@@ -15,7 +15,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -32,8 +32,8 @@ RATIO = 200
 LARGEST = 40_000_000_000
 #: Files in an archive; train2014 has 82,783.
 MOST_FILES = 1_000_000
-#: Bytes of one name between slashes, on most systems.
-LONGEST_NAME = 255
+#: Bytes of one name between slashes, as most systems have it, and of a whole name with its folders: they stop at 4096.
+LONGEST_NAME, LONGEST_PATH = 255, 1000
 #: How entries may be packed. Python unpacks the others as a whole, however large they grow.
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -141,7 +141,7 @@ def _safe_parts(archive: Path, entry: zipfile.ZipInfo) -> tuple[str, ...]:
     parts = PurePosixPath(name).parts
     kind = stat.S_IFMT(entry.external_attr >> 16)
     odd = any(c in name for c in "\\:\0") or not name.isprintable()
-    if not parts or name.startswith("/") or ".." in parts or odd or max(map(_length, parts)) > LONGEST_NAME:
+    if not parts or name.startswith("/") or ".." in parts or odd or _too_long(parts):
         raise ValueError(
             f"{archive}: the name {short(name)} leads out of the folder or is no plain name; nothing is unpacked."
         )
@@ -150,8 +150,9 @@ def _safe_parts(archive: Path, entry: zipfile.ZipInfo) -> tuple[str, ...]:
     return parts
 
 
-def _length(name: str) -> int:
-    return len(name.encode())
+def _too_long(parts: Sequence[str]) -> bool:
+    lengths = [len(part.encode()) for part in parts]
+    return max(lengths) > LONGEST_NAME or sum(lengths) + len(lengths) > LONGEST_PATH
 
 
 def _move(unpacked: Path, folder: Path) -> None:

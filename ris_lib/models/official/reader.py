@@ -21,7 +21,7 @@ from ris_lib._shown import plain, short
 from ris_lib._torch_files import check_torch_file
 
 
-def _number(dtype: np.dtype, data: bytes) -> np.generic:
+def _number(dtype: np.dtype, data: bytes = b"") -> np.generic:
     """One of numpy's numbers from its bytes; of its other kinds some are of any size."""
     if dtype.kind not in "biufc":
         raise pickle.UnpicklingError(f"a number of kind {dtype}")

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ris_lib._shown import listing as _listing
+
 #: How many names an error lists before it stops.
 LISTED = 12
 
@@ -177,8 +179,7 @@ def listing(names: Sequence[str]) -> str:
         >>> listing(["a", "b"]), listing([])
         ('a, b', 'none')
     """
-    rest = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return (", ".join(names[:LISTED]) or "none") + rest
+    return _listing(names, LISTED) or "none"
 
 
 _compiled = lru_cache(maxsize=8192)(re.compile)  # a whole model has more patterns than re itself remembers
