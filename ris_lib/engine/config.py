@@ -75,7 +75,7 @@ class TrainConfig:
         recompute: Keep only what goes into each block of the encoders, and compute the rest again in the backward pass:
             less memory, about a third more time, the same numbers.
         compile: Let torch.compile write code for this model, which takes minutes before the first step; it needs a C++
-            compiler on the CPU, Triton on a GPU. The last bits may change.
+            compiler on the CPU, Triton on a GPU. The last bits may change. Not together with recompute.
         workers: Processes that prepare batches; 0 = this one. The result does not depend on it.
         checkpoint_every: Steps between checkpoints.
         evaluate_every: Steps between evaluations; 0 = never.
@@ -86,7 +86,7 @@ class TrainConfig:
         resume: Continue the run in out from its last checkpoint; where there is no run yet, start it.
 
     Raises:
-        ValueError: A number is out of range, or a name is not known.
+        ValueError: A number is out of range, a name is not known, or two settings exclude each other.
 
     Example:
         >>> config = TrainConfig(out="runs/a", model="baseline_tiny", steps=20)
@@ -147,6 +147,11 @@ class TrainConfig:
             )
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        if self.compile and self.recompute:
+            raise ValueError(
+                "compile and recompute were both asked for; torch.compile cannot follow blocks that keep their batch "
+                "norms still while they run again. Choose one: recompute saves memory, compile time."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As a dictionary that JSON can hold."""

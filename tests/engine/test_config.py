@@ -30,6 +30,11 @@ def test_wrong_values_are_refused(setting, value, message):
         TrainConfig(out="runs/a", **{setting: value})
 
 
+def test_what_cannot_be_compiled_is_refused():
+    with pytest.raises(ValueError, match=r"compile and recompute were both asked for.*Choose one"):
+        TrainConfig(out="runs/a", compile=True, recompute=True)
+
+
 def test_unknown_and_missing_settings_are_refused():
     with pytest.raises(ValueError, match="unknown setting 'step' of a training run; did you mean 'steps'"):
         TrainConfig.from_dict({"out": "a", "step": 3})
