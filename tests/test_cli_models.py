@@ -83,7 +83,7 @@ def test_bench_beside_an_earlier_file_and_a_function(tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batch", "0"], "--batch 0; expected numbers of pictures of at least 1"),
+        (["--batch", "0"], "--batch 0; expected numbers of at least 1"),
         (["--patience", "0"], "--patience 0.0; expected a positive number"),
         (["--models", "lavt_huge"], "no model fits 'lavt_huge'; there are: "),
         (["--scale", "0"], "--scale 0; expected numbers of at least 1"),

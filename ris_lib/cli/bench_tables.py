@@ -29,6 +29,8 @@ def tables_of(values: Mapping[str, Any]) -> list[Table]:
         tables.append(_results(values["results"], title))
     if values["models"]:
         tables += [_sizes(values["models"]), _speeds(values["models"], title)]
+        if any("external_s" in run for model in values["models"] for run in model["runs"]):
+            tables.append(_external(values["models"]))
     if "against" in values:
         tables.append(_ratios(values["against"]))
     return tables
@@ -107,8 +109,6 @@ def _sizes(models: Sequence[dict[str, Any]]) -> Table:
 def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
     columns = ["model", "precision", "batch", "forward", "spread", "pictures/s", "FLOP/s", "of product", "memory"]
     columns += ["forward and backward", "spread", "samples/s", "memory"]
-    external = any("external_s" in run for model in models for run in model["runs"])
-    columns += ["external", "external / ours"] if external else []
     rows = [
         [
             model["name"],
@@ -124,7 +124,6 @@ def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
             _spread(run, "training"),
             _number(run["training_samples_per_s"]),
             _megabytes(run["training_bytes"]),
-            *([_seconds(run["external_s"]), _times(run["external_ratio"])] if external else []),
         ]
         for model in models
         for run in model["runs"]
@@ -138,6 +137,23 @@ def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
     ]
     table.caption, table.caption_justify = "\n".join(notes) or None, "left"
     return table
+
+
+def _external(models: Sequence[dict[str, Any]]) -> Table:
+    """The function of ``--external`` beside the model."""
+    rows = [
+        [
+            model["name"],
+            run["precision"],
+            run["batch"],
+            *(cell for part in ("forward", "external") for cell in (_seconds(run[f"{part}_s"]), _spread(run, part))),
+            _times(run["external_ratio"]),
+        ]
+        for model in models
+        for run in model["runs"]
+    ]
+    columns = ["model", "precision", "batch", "ours", "spread", "external", "spread", "external / ours"]
+    return make_table("the external function, in the same rounds", columns, rows, text=2)
 
 
 def _spread(run: Mapping[str, Any], part: str) -> str:
