@@ -8,7 +8,7 @@ import torch
 from ris_lib.data import load_dataset
 from ris_lib.engine import evaluate
 from ris_lib.engine.run import write_json
-from ris_lib.models import create_model, recipe, shipped
+from ris_lib.models import create_model, list_models, recipe, shipped
 from ris_lib.models.shipped import (
     CHECKSUMS,
     SCORES,
@@ -31,6 +31,10 @@ def test_every_file_has_its_checksum():
 @pytest.mark.parametrize("name", shipped_models())
 def test_the_files_are_small(name):
     assert sum(path.stat().st_size for path in shipped_model(name).glob("*.safetensors")) <= LARGEST
+
+
+def test_every_tiny_model_ships():
+    assert shipped_models() == list_models("*_tiny")
 
 
 def test_all_were_trained_on_the_same_samples():
