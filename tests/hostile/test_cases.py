@@ -67,7 +67,8 @@ def suppressed(deed):
 def test_the_watch_sees_what_a_case_takes():
     attempt(lambda: np.ones(2 * MEGABYTE, dtype=np.uint8), bound=8 * MEGABYTE)
     with pytest.raises(AssertionError, match=r"the process grew by .* at most 8,000,000"):
-        attempt(lambda: np.ones(40 * MEGABYTE, dtype=np.uint8), bound=8 * MEGABYTE)
+        # much, because the system may take other pages of the process back at the same moment
+        attempt(lambda: np.ones(400 * MEGABYTE, dtype=np.uint8), bound=8 * MEGABYTE)
 
 
 def refuse(error: Exception):
