@@ -103,7 +103,7 @@ def test_drawn_scenes(disk, capsys, room):
     said = refused(disk, room, job, capsys)
     assert "scenes-v1" in said
     assert files(disk.folder) == {}
-    assert len(load_index(job() / "index.parquet").by_image()) == 2
+    assert len(load_index(job() / "index.arrow").by_image()) == 2
 
 
 def test_a_drawing_process_says_it_in_its_own_words(monkeypatch, tmp_path):

@@ -112,7 +112,7 @@ def test_an_index_that_is_killed_is_built_again(tmp_path, monkeypatch):
     monkeypatch.setenv("RIS_CACHE", str(folder))
 
     def kept():
-        return [path for path in folder.rglob("*.parquet") if not path.name.startswith(".")]
+        return [path for path in folder.rglob("*.arrow") if not path.name.startswith(".")]
 
     def half():
         assert [len(load_index(path)) for path in kept()] in ([], [3])
@@ -131,12 +131,12 @@ def test_drawn_scenes_that_are_killed_are_drawn_again(tmp_path):
         return [path for path in (folder / "scenes").glob("*") if not path.name.startswith(".")]
 
     def half():
-        assert not drawn() or files(drawn()[0]).keys() == {"pictures.npy", "index.parquet"}
+        assert not drawn() or files(drawn()[0]).keys() == {"pictures.npy", "index.arrow"}
 
     def whole():
         (found,) = drawn()
         assert files(found)["pictures.npy"] == files(expected)["pictures.npy"]
-        assert load_index(found / "index.parquet").table.equals(load_index(expected / "index.parquet").table)
+        assert load_index(found / "index.arrow").table.equals(load_index(expected / "index.arrow").table)
 
     job = lambda: build_scenes("val", 32, folder, limit=2, progress=False)  # noqa: E731
     assert kill_everywhere(folder, lambda: None, job, half, whole) >= 8
