@@ -143,7 +143,8 @@ def test_bench_says_on_what_it_was_measured(capsys):
 
 
 @pytest.mark.slow
-def test_bench_of_data_and_models(capsys):
+def test_bench_of_data_and_models(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal folds the cells of a table
     small = ["--models", "baseline_tiny", "--seconds", "0.01", "--size", "32", "--storage", "cache"]
     assert main(["bench", "data", "models", "train", *small, "--device", "cpu"]) == 0
     shown = capsys.readouterr().out

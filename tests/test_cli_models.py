@@ -64,6 +64,7 @@ def test_bench_models_in_two_batches_and_precisions(tmp_path, capsys):
 
 def test_bench_beside_an_earlier_file_and_a_function(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal folds the cells of a table
     (tmp_path / "a_peer.py").write_text("def forward(*inputs):\n    return inputs[0].sum()\n")
     first, second = str(tmp_path / "first.json"), str(tmp_path / "second.json")
     arguments = [*BENCH, "--external", "a_peer:forward"]
