@@ -87,7 +87,7 @@ check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"
 	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -n 2 --dist worksteal -m book
 
-fuzz: $(READY) ## Hostile input: 12,000 new cases, some ten minutes
+fuzz: $(READY) ## Hostile input: 12,000 new cases
 	$(SAY) "pickles, annotations, masks, pictures, archives, weights, configurations, sentences that mean no good"
 	@RIS_FUZZ=20 $(ONE_THREAD) $(PY) -m pytest tests/hostile -q -n 2 --durations 10
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ris_lib._names import unknown
+from ris_lib.models import recipe
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ STEPS = 400
 #: Where the tables read: the first seeds may be looked at while choosing, ``val`` is not what is reported for weights.
 SPLIT = "val"
 
-_ALIGNER = {"name": "vision_language_aligner", "queries": 4, "width": 64, "kernel": 1, "mix": "prob"}
-_GROUNDING = {"width": 64, "layers": 2, "heads": 4, "feed_forward": 128, "dropout": 0.0, "most": 2}
-_GROUNDING |= {"mask_code": "region", "weights": {"mask_grounding": 0.1}}
+# A part that is put into another model is the one of its own recipe.
+_ALIGNER = dict(recipe("eavl_tiny").head)
+_GROUNDING = dict(recipe("magnet_tiny").objectives["mask_grounding"])
 _MASK, _CONTRAST, _ALIGNMENT = "segmentation", "instance_contrast", "cross_modal_alignment"
 
 
