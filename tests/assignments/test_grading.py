@@ -1,0 +1,122 @@
+"""The grader gives the solution all points, the untouched notebook none, and each usual mistake what it is worth."""
+
+import json
+import re
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from filelock import FileLock
+
+from book._assignments import make, masters
+from tests.assignments.submissions import WRONG, answered, answers, grade, student_notebook, tasks
+
+NAMES = list(masters())
+WRONG_SUBMISSIONS = sorted(path.relative_to(WRONG).as_posix() for path in WRONG.rglob("*.py"))
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A function that makes an assignment, once for all processes of the tests, and says where."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "popen-gw" in folder.name else folder) / "assignments"
+    folder.mkdir(exist_ok=True)
+
+    def one(name: str) -> Path:
+        with FileLock(folder / f"{name}.lock"):
+            if not (folder / "solutions" / f"{name}.ipynb").is_file():
+                make(masters()[name], folder)
+        return folder
+
+    return one
+
+
+def solutions(name: str) -> list[str]:
+    """The lines of a master that a student must not see: solutions and hidden checks."""
+    secret, lines = False, []
+    for cell in json.loads(masters()[name].read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        for line in source.splitlines():
+            if "# BEGIN SOLUTION" in line or "# END SOLUTION" in line:
+                secret = "BEGIN" in line
+            elif (secret and cell["cell_type"] == "code") or "hidden: true" in source:
+                lines.append(line.strip())
+    public = {line.strip() for line in visible(name)}
+    return [line for line in lines if len(line) > 12 and line not in public]
+
+
+def visible(name: str) -> list[str]:
+    """The lines of a master outside of solutions and hidden checks."""
+    secret, lines = False, []
+    for cell in json.loads(masters()[name].read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        for line in source.splitlines():
+            if "# BEGIN SOLUTION" in line or "# END SOLUTION" in line:
+                secret = "BEGIN" in line and cell["cell_type"] == "code"
+            elif not secret and "hidden: true" not in source:
+                lines.append(line)
+    return lines
+
+
+def worth(notebook: dict) -> dict[str, float]:
+    """The points that the headings of a notebook promise, task by task in their order."""
+    text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    promised = [float(points) for points in re.findall(r"^## Task \d+ · .* \((\d+) points?\)$", text, re.MULTILINE)]
+    return dict(zip(tasks(notebook), promised, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_student_sees_no_solution_and_no_hidden_check(made, name):
+    with ZipFile(made(name) / "student" / f"{name}.zip") as archive:
+        handed_out = "\n".join(archive.read(entry).decode() for entry in archive.namelist() if not entry.endswith("/"))
+        outside = [entry for entry in archive.namelist() if not re.fullmatch(rf"{name}\.ipynb|tests/(\w+\.py)?", entry)]
+    handed_out = handed_out.replace('\\"', '"')
+    secret = solutions(name)
+    assert len(secret) > 20
+    assert [line for line in secret if line in handed_out] == []
+    assert outside == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_scores_every_point_that_was_promised(made, name, tmp_path):
+    notebook = json.loads((made(name) / "solutions" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    results = grade(notebook, made(name), name, tmp_path)
+    promised = worth(student_notebook(made(name), name))
+    assert {task: result.score for task, result in results.results.items()} == promised
+    assert 4 <= len(promised) <= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_untouched_notebook_scores_nothing_and_every_check_says_why(made, name, tmp_path):
+    results = grade(student_notebook(made(name), name), made(name), name, tmp_path)
+    assert results.total == 0
+    for task, result in results.results.items():
+        for case in result.test_case_results:
+            assert not case.passed, f"{task}, {case.test_case.name}: passed without an answer"
+            assert re.search(r"^AssertionError: .{15}", case.message, re.MULTILINE), (
+                f"{task}, {case.test_case.name} ends in another error than its own:\n{case.message}"
+            )
+
+
+@pytest.mark.parametrize("path", WRONG_SUBMISSIONS)
+def test_a_wrong_submission_scores_what_each_of_its_answers_is_worth(made, path, tmp_path):
+    name = Path(path).parent.name
+    given, notebook = answers(WRONG / path), student_notebook(made(name), name)
+    assert {answer.task for answer in given} == set(tasks(notebook)), "every task is answered"
+    results = grade(answered(notebook, given), made(name), name, tmp_path)
+    promised = worth(notebook)
+    assert all(answer.points < promised[answer.task] for answer in given), "a wrong answer costs something"
+    found = {answer.task: results.results[answer.task].score for answer in given}
+    expected = {answer.task: answer.points for answer in given}
+    assert found == expected, "\n".join(
+        f"{answer.task} ({answer.mistake}): expected {answer.points}, got {found[answer.task]}"
+        for answer in given
+        if found[answer.task] != answer.points
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_are_three_wrong_submissions(name):
+    assert len([path for path in WRONG_SUBMISSIONS if path.startswith(f"{name}/")]) >= 3
