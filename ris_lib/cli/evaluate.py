@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ris_lib.cli.output import JsonFile, Threads, check_file, check_json, make_table, report, set_threads
 from ris_lib.cli.source import Device, ModelName, RunFolder, load_model
+from ris_lib.cli.submission import score
 from ris_lib.data import load_dataset
 from ris_lib.data.cache import atomic_write
 from ris_lib.engine import EvalResult
@@ -39,12 +40,17 @@ def evaluate(
     threads: Threads = None,
     json: JsonFile = None,
     sentences: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    submission: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
+    key: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    rules: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    leaderboard: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
     """Score a model: mIoU, oIoU, Prec@k with 95 % intervals.
 
     $ ris eval --run runs/a --data scenes --split val --json out.json
     $ ris eval --run runs/b --data refcoco+ --split-by unc --root DATA --split testA
     $ ris eval --run runs/a --sentences sentences.parquet
+    $ ris eval --submission handed_in/anna --key key.txt --leaderboard board.json
 
     Args:
         run: Folder of a run.
@@ -64,10 +70,21 @@ def evaluate(
         threads: Threads.
         json: File.
         sentences: Also write what each sentence scored, as Parquet.
+        submission: Score a run that was handed in, on scenes that only the holder of the key can draw.
+        key: The key of these scenes: a text file with a secret of at least 16 letters.
+        rules: What a submission may use, as JSON, such as {"parameters": 1500000, "pictures": 48000, "slowness": 4}.
+        leaderboard: Enter the submission in this JSON file.
     """
     check_json(json)
     check_file("--sentences", sentences)
+    check_file("--leaderboard", leaderboard)
     set_threads(threads)
+    if submission is not None:
+        if run is not None or model is not None or sentences is not None:
+            raise ValueError("--submission is scored alone; leave out --run, --model and --sentences.")
+        return score(submission, key, rules, leaderboard, limit, device, json)
+    if key is not None or rules is not None or leaderboard is not None:
+        raise ValueError("--key, --rules and --leaderboard belong to --submission FOLDER.")
     get_protocol(protocol)
     segmenter = load_model(run, model)
     if data == "scenes" and size is None:

@@ -59,13 +59,14 @@ class Scene:
         return [{name: getattr(thing, name) for name in names} for thing in self.objects]
 
 
-def make_scene(split: str, index: int) -> Scene:
+def make_scene(split: str, index: int, key: str = "") -> Scene:
     """Make a scene; the same on every machine.
 
     Args:
         split: A name of ``SPLITS``. ``testA`` asks for persons only, ``testB`` for other things only, ``compositional``
             for held colour-category pairs only, which occur in no other split.
         index: From 0 to the size of the split, excluded.
+        key: With a key, other scenes of the same kind come out, which nobody can make without it.
 
     Raises:
         ValueError: There is no such split or scene.
@@ -74,6 +75,8 @@ def make_scene(split: str, index: int) -> Scene:
         >>> scene = make_scene("val", 0)
         >>> scene == make_scene("val", 0)
         True
+        >>> scene == make_scene("val", 0, key="nobody knows")
+        False
         >>> len(scene.objects) >= 4 and len(scene.expressions) >= 1
         True
     """
@@ -83,7 +86,7 @@ def make_scene(split: str, index: int) -> Scene:
         raise ValueError(f"scene {index} of split {split!r} does not exist; expected 0 to {SPLITS[split] - 1}.")
     attempt = 0
     while True:
-        bits = Bits(seed_of(VERSION, split, index, attempt))
+        bits = Bits(seed_of(VERSION, split, index, attempt, *([key] if key else [])))
         attempt += 1
         objects = sample_objects(bits, split)
         if objects is None:

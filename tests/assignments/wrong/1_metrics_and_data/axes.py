@@ -9,7 +9,7 @@ def mask_iou(prediction, target):
     return float((~prediction & ~target).sum() / union) if union else 0.0
 
 
-# %% scores: 3. empty unions are left out
+# %% scores: 4. empty unions are left out
 def scores(intersections, unions):
     kept = unions > 0
     ious = intersections[kept] / unions[kept]

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 
-# %% mask_iou: 0. Dice, not IoU
+# %% mask_iou: 1. Dice, not IoU
 def mask_iou(prediction, target):
     total = prediction.sum() + target.sum()
     return float(2 * (prediction & target).sum() / total) if total else 0.0
 
 
-# %% scores: 2. mIoU pools, oIoU averages, and a tie is lost
+# %% scores: 1. mIoU pools, oIoU averages, and a tie is lost
 def scores(intersections, unions):
     ious = intersections / np.maximum(unions, 1)
     return {

@@ -31,7 +31,7 @@ def mirror_sentence(sentence):
     return sentence.replace("left", "#").replace("right", "left").replace("#", "right")
 
 
-# %% clean_train: 1. only what val holds out is taken away
+# %% clean_train: 2. only what val holds out is taken away
 def clean_train(splits):
     held = set().union(*(parts["val"] for parts in splits.values()))
     return {name: parts["train"] - held for name, parts in splits.items()}
