@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab assignments format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -110,6 +110,10 @@ format: $(READY) ## Format code, strip notebooks, renew the list of outside link
 	@$(PY) book/_setup_cell.py --write
 	@$(PY) book/_links.py
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --keep-id $(NOTEBOOKS),true)
+
+assignments: $(READY) ## Make the assignments for students, grader and teacher (_build/assignments)
+	$(SAY) "assignments: student versions, autograders, solutions"
+	@$(ONE_THREAD) $(PY) -m book._assignments
 
 pdf: $(READY) ## Print the built book to _build/ris-book.pdf (needs Chromium)
 	$(SAY) "printing the book; some minutes"

@@ -1,5 +1,6 @@
 """The grader gives the solution all points, the untouched notebook none, and each usual mistake what it is worth."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from book._assignments import make, masters
+from book._grade import grade_all
 from tests.assignments.submissions import WRONG, answered, answers, grade, student_notebook, tasks
 
 NAMES = list(masters())
@@ -120,3 +122,29 @@ def test_a_wrong_submission_scores_what_each_of_its_answers_is_worth(made, path,
 @pytest.mark.parametrize("name", NAMES)
 def test_there_are_three_wrong_submissions(name):
     assert len([path for path in WRONG_SUBMISSIONS if path.startswith(f"{name}/")]) >= 3
+
+
+def test_a_class_is_graded_into_a_table(made, tmp_path):
+    name = NAMES[0]
+    folder = tmp_path / "handed_in"
+    for student in ("anna", "ben"):
+        (folder / student).mkdir(parents=True)
+    solution = (made(name) / "solutions" / f"{name}.ipynb").read_bytes()
+    (folder / "anna" / f"{name}.ipynb").write_bytes(solution)
+    (folder / "ben" / f"{name}.ipynb").write_text("no notebook")
+    grade_all(folder, made(name) / "autograder" / f"{name}.zip", tmp_path / "grades.csv")
+    with (tmp_path / "grades.csv").open(newline="") as file:
+        anna, ben = csv.DictReader(file)
+    promised = worth(student_notebook(made(name), name))
+    assert {task: float(anna[task]) for task in promised} == promised
+    assert float(anna["total"]) == sum(promised.values())
+    assert ben["error"]
+    assert not ben["total"]
+
+
+def test_without_an_autograder_or_a_notebook_it_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make assignments"):
+        grade_all(tmp_path, tmp_path / "no.zip", tmp_path / "grades.csv")
+    (tmp_path / "some.zip").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="holds no notebook"):
+        grade_all(tmp_path, tmp_path / "some.zip", tmp_path / "grades.csv")
