@@ -46,7 +46,7 @@ def solutions(name: str) -> list[str]:
             elif (secret and cell["cell_type"] == "code") or "hidden: true" in source:
                 lines.append(line.strip())
     public = {line.strip() for line in visible(name)}
-    return [line for line in lines if len(line) > 12 and line not in public]
+    return [line for line in lines if len(line) > 20 and line not in public]
 
 
 def visible(name: str) -> list[str]:
