@@ -79,9 +79,9 @@ unit: $(READY) ## Unit tests and the examples in docstrings
 	$(SAY) "unit tests and docstring examples"
 	@$(ONE_THREAD) $(PY) -m pytest --doctest-modules ris_lib tests -q -n 2 -m "not long and not book" --durations 10
 
-notebooks: $(READY) ## Run every cell of every notebook
+notebooks: $(READY) ## Run every cell of every notebook (the assignments are run by the tests of their grading)
 	$(SAY) "every cell of every notebook"
-	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -q -n 2 --dist loadscope -p no:cacheprovider book,true)
+	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -q -n 2 --dist loadscope -p no:cacheprovider book --ignore book/assignments,true)
 
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"
