@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab assignments format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab assignments slides format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -114,6 +114,10 @@ format: $(READY) ## Format code, strip notebooks, renew the list of outside link
 assignments: $(READY) ## Make the assignments for students, grader and teacher (_build/assignments)
 	$(SAY) "assignments: student versions, autograders, solutions"
 	@$(ONE_THREAD) $(PY) -m book._assignments
+
+slides: $(READY) ## Make lecture slides of the built book (_build/slides; PDF needs Chromium)
+	$(SAY) "lecture slides"
+	@$(PY) -m book._slides
 
 pdf: $(READY) ## Print the built book to _build/ris-book.pdf (needs Chromium)
 	$(SAY) "printing the book; some minutes"
