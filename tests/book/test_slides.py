@@ -1,14 +1,14 @@
 """Lecture slides: what becomes one, and that it fits."""
 
-from pathlib import Path
-
 import pytest
 from bs4 import BeautifulSoup
 
 from book import _slides
 from book._slides import LETTERS, deck, lead, slides
+from tests.book.test_built_book import SITE, built  # noqa: F401  (a fixture)
+from tests.browser import needed
 
-ROOT = Path(__file__).parents[2]
+chromium = pytest.fixture(scope="module")(needed)
 
 PAGE = """<html><body><article><section><h1>1 · A chapter<a class="headerlink">#</a></h1>
 <p>After this chapter you can
@@ -79,8 +79,8 @@ def test_without_a_book_it_says_what_to_do(tmp_path, monkeypatch):
 
 
 @pytest.mark.book
-def test_slides_of_every_chapter_fit(chromium, tmp_path):
-    pages = sorted((ROOT / "_build" / "html" / "chapters").glob("*.html"))
+def test_slides_of_every_chapter_fit(chromium, built, tmp_path):  # noqa: F811
+    pages = sorted((SITE / "chapters").glob("*.html"))
     assert len(pages) >= 18
     sheet = chromium.new_page(viewport={"width": 1280, "height": 720})
     for path in pages:
