@@ -71,12 +71,13 @@ def with_checks(notebook: dict, name: str) -> dict:
     }
 
 
-def make(master: Path, result: Path = RESULT) -> None:
+def make(master: Path, result: Path = RESULT, check: bool = True) -> None:
     """Make the three versions of an assignment.
 
     Args:
         master: Its master notebook.
         result: The folder with ``student``, ``autograder`` and ``solutions``.
+        check: Grade the solution.
 
     Raises:
         RuntimeError: Its own solution does not pass its checks.
@@ -89,7 +90,7 @@ def make(master: Path, result: Path = RESULT) -> None:
             "utf-8",
         )
         made = Path(scratch) / "made"
-        assign(str(copy), str(made), no_pdfs=True)
+        assign(str(copy), str(made), no_pdfs=True, no_run_tests=not check)
         for folder in ("student", "autograder", "solutions"):
             (result / folder).mkdir(parents=True, exist_ok=True)
         shutil.make_archive(str(result / "student" / name), "zip", made / "student")

@@ -33,7 +33,7 @@ def answers(path: Path) -> list[Answer]:
 
     Args:
         path: A Python file with one part for each task, each headed ``# %% TASK: POINTS. What is wrong``. What stands
-            in front of the first is for editors only.
+            in front of the first is for editors only: answers have the imports of the student's notebook.
 
     Raises:
         ValueError: It has no such heading.

@@ -29,7 +29,7 @@ def made(tmp_path_factory):
     def one(name: str) -> Path:
         with FileLock(folder / f"{name}.lock"):
             if not (folder / "solutions" / f"{name}.ipynb").is_file():
-                make(masters()[name], folder)
+                make(masters()[name], folder, check=False)  # a test below does
         return folder
 
     return one
@@ -89,6 +89,17 @@ def test_the_solution_scores_every_point_that_was_promised(made, name, tmp_path)
     promised = worth(student_notebook(made(name), name))
     assert {task: result.score for task, result in results.results.items()} == promised
     assert 4 <= len(promised) <= 8
+
+
+def test_a_master_whose_solution_fails_is_refused(tmp_path):
+    notebook = json.loads(masters()[NAMES[0]].read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["id"] == "clean-train-answer":
+            cell["source"] = ["def clean_train(splits):\n", "    return {}\n"]
+    (tmp_path / "broken.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    with pytest.raises(RuntimeError, match="clean_train"):
+        make(tmp_path / "broken.ipynb", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
