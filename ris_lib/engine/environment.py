@@ -25,7 +25,7 @@ def describe_environment(device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Example:
         >>> sorted(describe_environment())
-        ['device', 'platform', 'python', 'revision', 'ris_lib', 'threads', 'versions']
+        ['cpu', 'device', 'platform', 'python', 'revision', 'ris_lib', 'threads', 'versions']
     """
     device = torch.device(device)
     return {
@@ -33,10 +33,21 @@ def describe_environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         "revision": _revision(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def _cpu() -> str:
+    """The kind of CPU and the instructions that PyTorch uses on it: other ones round otherwise, and digits change."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _version(package: str) -> str | None:
