@@ -3,10 +3,10 @@
     python -m studies.run lavt 0            # one run, in this process
     python -m studies                       # all runs of all studies, several side by side
 
-A run that was stopped goes on from its last checkpoint; one whose file exists is not done again. On one kind of CPU, with
-the same number of threads and the same versions, a run that is done again gives the same numbers; only its times
-differ. Another kind of CPU rounds otherwise: ``eavl_fixed``, seed 0, reached a mIoU of .3746 on one and .3724 on another,
-a tenth of what seeds make. On a GPU, sums may be made in another order every time: expect other digits.
+A run that was stopped goes on from its last checkpoint; one whose file exists is not done again. On one kind of CPU,
+with the same number of threads and the same versions, a run that is done again gives the same numbers; only its times
+differ. Another kind of CPU rounds otherwise: ``eavl_fixed``, seed 0, reached a mIoU of .3746 on one and .3724 on
+another, a tenth of what seeds make. On a GPU, sums may be made in another order every time: expect other digits.
 """
 
 from __future__ import annotations

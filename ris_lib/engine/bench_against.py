@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: What both must agree on, or the reader is told.
-_SURROUNDINGS = ("device", "threads", "platform", "python", "ris_lib", "revision", "versions")
+_SURROUNDINGS = ("cpu", "device", "threads", "platform", "python", "ris_lib", "revision", "versions")
 
 Key = tuple[str, str, str]  # subject, what, unit
 
