@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from ris_lib.data import Batch, Collator, Expression, ReferringDataset, Sample, resize_mask, restore
 from ris_lib.engine.device import inference, pick_device
-from ris_lib.engine.loader import readable
 from ris_lib.engine.shuffle import shuffle_sentences as shuffled
 from ris_lib.engine.shuffle import with_index
 from ris_lib.engine.workers import start_worker, watched_workers
@@ -225,7 +224,7 @@ class _Readable:
     def __call__(self, samples: Sequence[Sample]) -> tuple[Batch | None, list[tuple[Expression, ...]], list, int]:
         read, unread = [], []
         for sample in samples:
-            flags = [readable(self.collator.tokenizer, expression.sentence) for expression in sample.expressions]
+            flags = [self.collator.tokenizer.read(e.sentence) is not None for e in sample.expressions]
             known = tuple(expression for expression, flag in zip(sample.expressions, flags) if flag)
             unread += [(sample.image_id, sample.size, e) for e, flag in zip(sample.expressions, flags) if not flag]
             if known:

@@ -9,33 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from ris_lib.data import Batch, CannotFlip, Collator, ReferringDataset, Sample, flip
+from ris_lib.data.tokenizers import Tokenizer
 from ris_lib.engine.workers import start_worker
 
 logger = logging.getLogger(__name__)
 
 # Streams of random numbers that must not meet.
 _ORDER, _PICK = 1, 2
-
-
-def readable(tokenizer: Any, sentence: str) -> bool:
-    """Whether a tokeniser can make anything of a sentence: it is not empty and has a word that the vocabulary knows.
-
-    Example:
-        >>> from ris_lib.data.tokenizers import WordTokenizer
-        >>> tokenizer = WordTokenizer(["cup"])
-        >>> readable(tokenizer, "a cup"), readable(tokenizer, "a mug"), readable(tokenizer, " ")
-        (True, False, False)
-    """
-    try:
-        return bool(sentence.strip() and tokenizer.encode(sentence).ids)
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -97,8 +82,7 @@ class StepBatches(Dataset):
         self.dataset, self.collator, self.seed, self.mirror = dataset, collator, seed, mirror
         self.images_per_step, self.sentences_per_image = images_per_step, sentences_per_image
         self.accumulate, self.rank, self.world = accumulate, rank, world
-        texts, tokenizer = set(dataset.sentences()), collator.tokenizer
-        self.unreadable = {text for text in texts if not readable(tokenizer, text)}
+        self.unreadable, cut = _read(dataset, collator.tokenizer)
         self.images = [k for k in range(len(dataset)) if not self.unreadable or self._readable(dataset.expressions(k))]
         if not self.images:
             raise ValueError(
@@ -106,8 +90,8 @@ class StepBatches(Dataset):
             )
         if self.unreadable:
             logger.warning("%d sentences cannot be read and are left out of training", len(self.unreadable))
-        if cut := sum(tokenizer.frame(tokenizer.encode(text))[2] for text in texts - self.unreadable):
-            logger.warning("%d sentences are longer than %d tokens and are cut", cut, tokenizer.length)
+        if cut:
+            logger.warning("%d sentences are longer than %d tokens and are cut", cut, collator.tokenizer.length)
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def picks(self, step: int) -> list[Pick]:
@@ -131,7 +115,7 @@ class StepBatches(Dataset):
                 mirrored = flip(sample)
             except CannotFlip:
                 return sample
-            if all(readable(self.collator.tokenizer, expression.sentence) for expression in mirrored.expressions):
+            if all(self.collator.tokenizer.read(e.sentence) is not None for e in mirrored.expressions):
                 return mirrored
         return sample
 
@@ -151,6 +135,18 @@ class StepBatches(Dataset):
 
     def _readable(self, expressions: tuple) -> list:
         return [expression for expression in expressions if expression.sentence not in self.unreadable]
+
+
+def _read(dataset: ReferringDataset, tokenizer: Tokenizer) -> tuple[set[str], int]:
+    """The sentences of a data set that a tokeniser cannot read, and the number of those that it cuts short."""
+    unreadable, cut = set(), 0
+    for text in set(dataset.sentences()):
+        pieces = tokenizer.read(text)
+        if pieces is None:
+            unreadable.add(text)
+        else:
+            cut += tokenizer.frame(pieces)[2]
+    return unreadable, cut
 
 
 def step_loader(batches: StepBatches, start: int, stop: int, workers: int = 0, pin_memory: bool = False) -> Iterator:

@@ -11,6 +11,7 @@ from ris_lib.data.tokenizers import (
     ClipTokenizer,
     WordPieceTokenizer,
     WordTokenizer,
+    base,
     split_words,
     tokenizer_from_config,
 )
@@ -83,6 +84,43 @@ def test_any_text_has_spans_inside_it(tokenizer, sentence):
     ):
         assert 0 <= start <= end <= len(sentence)
         assert real or index == -1
+
+
+UNUSUAL = st.text(
+    st.sampled_from("aB9 \t\n\x1c\x85\u3000'’.-&;<>_é\u0301ßİΣ中\u200d") | st.characters(exclude_categories=["Cs"])
+)
+
+
+@pytest.mark.parametrize("tokenizer", ALL, ids=lambda t: t.kind)
+@given(UNUSUAL | st.lists(st.sampled_from([*SENTENCES, "the", "&amp;", "x" * 120]), max_size=4).map(" ".join))
+@settings(max_examples=300, deadline=None)
+def test_cut_in_parts_is_as_cut_whole(tokenizer, sentence):
+    try:
+        assert tokenizer.encode(sentence) == tokenizer.cut(sentence)
+    except ValueError:
+        assert tokenizer.read(sentence) is None
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [("the cup", True), ("", False), ("  ", False), ("?", False), ("a mug", False), ("cup " * 501, False), (7, False)],
+)
+def test_what_can_be_read(sentence, expected):
+    tokenizer = WordTokenizer(["cup", "?"])
+    assert (tokenizer.read(sentence) is not None) is expected
+
+
+def test_what_is_remembered_is_bounded_and_stays_here(monkeypatch):
+    monkeypatch.setattr(base, "_MOST_KEPT", 3)
+    tokenizer = WordPieceTokenizer(20)
+    for number in range(8):
+        tokenizer.encode(f"cup {number} {'x' * 33}")
+        assert len(tokenizer._kept) <= 3
+    assert "x" * 33 not in tokenizer._kept
+    assert tokenizer._kept
+    assert not pickle.loads(pickle.dumps(tokenizer))._kept
+    tokenizer.encode("cup").ids.append(0)
+    assert tokenizer.encode("cup").ids == [2452]
 
 
 def test_unusual_text_keeps_its_places():

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from ris_lib.data import Index
-from ris_lib.data.tokenizers import WordTokenizer
-from ris_lib.engine.loader import StepBatches, readable, step_loader
+from ris_lib.data.tokenizers import ClipTokenizer, WordPieceTokenizer, WordTokenizer
+from ris_lib.engine.loader import StepBatches, step_loader
 from ris_lib.engine.shuffle import with_index
 from ris_lib.models import create_model
 
@@ -130,6 +130,21 @@ def test_objects_without_mask_are_refused(scenes, collator):
         batches(with_index(scenes, Index.from_rows(rows)), collator)
 
 
-@pytest.mark.parametrize(("sentence", "expected"), [("the cup", True), ("", False), ("  ", False), ("?", False)])
-def test_readable(sentence, expected):
-    assert readable(WordTokenizer(["cup"]), sentence) is expected
+@pytest.mark.parametrize("kind", [WordTokenizer, WordPieceTokenizer, ClipTokenizer])
+def test_every_part_of_a_sentence_is_cut_once(scenes, collator, kind, monkeypatch):
+    tokenizer = kind.from_sentences(scenes.sentences()) if kind is WordTokenizer else kind(20)
+    cut, real = [], kind.cut
+    monkeypatch.setattr(kind, "cut", lambda self, part: cut.append(part) or real(self, part))
+    source = batches(scenes, type(collator)(tokenizer, collator.preprocess))
+    assert sorted(cut) == sorted({part for text in scenes.sentences() for part in text.split()})
+    assert source[0].token_ids.equal(tokenizer(source[0].sentences).token_ids)
+    assert len(cut) == len(set(cut))
+
+
+def test_a_sentence_that_is_too_long_is_found_at_the_start_and_not_in_the_middle_of_a_run(scenes, collator):
+    rows = scenes.index.rows(np.arange(len(scenes.index)))
+    endless = "the red cup " * 200
+    rows[0]["sentences"][0] = endless
+    source = batches(with_index(scenes, Index.from_rows(rows)), collator, sentences_per_image=99)
+    assert source.unreadable == {endless}
+    assert endless not in {text for step in range(4) for text in source[step].sentences}

@@ -7,6 +7,7 @@ sentence's state at that token.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -50,20 +51,23 @@ class ClipTokenizer(Tokenizer):
         """Number of token ids: 49408."""
         return len(_clip().encoder)
 
-    def encode(self, sentence: str) -> Pieces:
-        """Cut one sentence into byte pairs; every text can be spelt in them, so nothing is unknown.
+    def parts(self, sentence: str) -> Iterable[tuple[int, str]]:
+        """What stands between blanks in plain text; else the whole sentence, because it is mended as a whole."""
+        plain = sentence.isascii() and sentence.isprintable() and "&" not in sentence
+        return super().parts(sentence) if plain else [(0, sentence)]
+
+    def cut(self, part: str) -> Pieces:
+        """Cut a part of a sentence into byte pairs; every text can be spelt in them, so nothing is unknown.
 
         A token whose bytes are part of a character has that character's span.
 
         Raises:
-            ValueError: The text spells one of CLIP's special tokens.
+            ValueError: A long text would have to be mended.
         """
         clip = _clip()
-        ids = clip.encode(sentence)
-        if {self.start_id, self.end_id} & set(ids):
-            raise ValueError(f"the sentence {short(sentence)} spells a special token of CLIP; leave that out.")
-        cleaned = clip.clean_fn(sentence)
-        place = _alignment(sentence, cleaned)
+        ids = clip.encode(part)
+        cleaned = clip.clean_fn(part)
+        place = _alignment(part, cleaned)
         # one entry per byte that the tokens cover: which character of the cleaned text it belongs to
         characters = [
             k for match in clip.pat.finditer(cleaned) for k in range(*match.span()) for _ in cleaned[k].encode()
@@ -75,6 +79,15 @@ class ClipTokenizer(Tokenizer):
             spans.append((place[first][0], place[last][1]))
             done += size
         return Pieces(ids, spans, [])
+
+    def check(self, sentence: str, pieces: Pieces) -> None:
+        """Refuse what only CLIP's frame may hold.
+
+        Raises:
+            ValueError: The text spells one of CLIP's special tokens.
+        """
+        if not {self.start_id, self.end_id}.isdisjoint(pieces.ids):
+            raise ValueError(f"the sentence {short(sentence)} spells a special token of CLIP; leave that out.")
 
     def to_config(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""

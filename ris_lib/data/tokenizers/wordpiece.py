@@ -53,21 +53,23 @@ class WordPieceTokenizer(Tokenizer):
         """Number of token ids: 30522."""
         return _wordpiece().get_vocab_size()
 
-    def encode(self, sentence: str) -> Pieces:
-        """Cut one sentence into pieces; a word that cannot be built of pieces is [UNK] and reported.
+    def cut(self, part: str) -> Pieces:
+        """Cut a part of a sentence into pieces; a word that cannot be built of pieces is [UNK] and reported."""
+        encoding = _wordpiece().encode(part, add_special_tokens=False)
+        ids, spans = encoding.ids, encoding.offsets
+        return Pieces(ids, spans, [part[first:end] for k, (first, end) in zip(ids, spans) if k == self.unknown_id])
+
+    def check(self, sentence: str, pieces: Pieces) -> None:
+        """Refuse a sentence of unknown words.
 
         Raises:
             ValueError: There are words, but none that can be built of pieces.
         """
-        encoding = _wordpiece().encode(sentence, add_special_tokens=False)
-        lost = [span for number, span in zip(encoding.ids, encoding.offsets) if number == self.unknown_id]
-        unknown = [sentence[start:end] for start, end in lost]
-        if unknown and len(unknown) == len(encoding.ids):
+        if pieces.unknown and len(pieces.unknown) == len(pieces.ids):
             raise ValueError(
-                f"the sentence {short(sentence)} has no word that this vocabulary knows (unknown: {listing(unknown)}). "
-                "It knows English words and the pieces they are made of."
+                f"the sentence {short(sentence)} has no word that this vocabulary knows (unknown: "
+                f"{listing(pieces.unknown)}). It knows English words and the pieces they are made of."
             )
-        return Pieces(list(encoding.ids), list(encoding.offsets), unknown)
 
     def to_config(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""

@@ -57,6 +57,7 @@ class WordTokenizer(Tokenizer):
                 )
         self.vocabulary = tuple(vocabulary)
         self._ids = {word: len(RESERVED) + k for k, word in enumerate(self.vocabulary)}
+        self._says_nothing = {self.unknown_id, *(k for word, k in self._ids.items() if not _has_letter(word))}
         if len(self._ids) != len(self.vocabulary):
             twice = sorted({word for word in self.vocabulary if self.vocabulary.count(word) > 1})
             raise ValueError(f"the vocabulary has {listing(map(repr, twice))} more than once; every word needs one id.")
@@ -86,22 +87,24 @@ class WordTokenizer(Tokenizer):
         """Number of token ids, the reserved ones included."""
         return len(RESERVED) + len(self.vocabulary)
 
-    def encode(self, sentence: str) -> Pieces:
-        """Cut one sentence into known words and [UNK].
+    def cut(self, part: str) -> Pieces:
+        """Cut a part of a sentence into known words and [UNK]."""
+        words = [word for word in split_words(part) if word.text in self._ids or _has_letter(word.text)]
+        return Pieces(
+            ids=[self._ids.get(word.text, self.unknown_id) for word in words],
+            spans=[(word.start, word.end) for word in words],
+            unknown=[part[word.start : word.end] for word in words if word.text not in self._ids],
+        )
+
+    def check(self, sentence: str, pieces: Pieces) -> None:
+        """Refuse a sentence of unknown words and marks.
 
         Raises:
-            ValueError: There are words, but none that the vocabulary has.
+            ValueError: There are words or marks, but no word that the vocabulary has.
         """
-        words = split_words(sentence)
-        kept = [word for word in words if word.text in self._ids or _has_letter(word.text)]
-        unknown = [word for word in kept if word.text not in self._ids]
-        if words and not any(word.text in self._ids and _has_letter(word.text) for word in words):
-            raise ValueError(self._no_known_word(sentence, [word.text for word in unknown]))
-        return Pieces(
-            ids=[self._ids.get(word.text, self.unknown_id) for word in kept],
-            spans=[(word.start, word.end) for word in kept],
-            unknown=[sentence[word.start : word.end] for word in unknown],
-        )
+        if self._says_nothing.issuperset(pieces.ids) and (words := split_words(sentence)):
+            unknown = [word.text for word in words if word.text not in self._ids and _has_letter(word.text)]
+            raise ValueError(self._no_known_word(sentence, unknown))
 
     def to_config(self) -> dict[str, Any]:
         """The settings as JSON can hold them, the vocabulary included."""
