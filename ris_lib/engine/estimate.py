@@ -20,10 +20,10 @@ from ris_lib.contract import Batch
 from ris_lib.engine import run
 from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import deterministic
-from ris_lib.engine.evaluate import evaluate
 from ris_lib.engine.expect import StepCost, duration, evaluations_left, measure, plan, plural
 from ris_lib.engine.loader import step_loader
 from ris_lib.engine.setup import settle
+from ris_lib.engine.sharded import local
 from ris_lib.engine.train import Ready, prepare, take_step
 from ris_lib.processes import highest
 
@@ -172,18 +172,17 @@ def _kept(ready: Ready) -> int:
     if ready.accelerator.device.type == "cuda":
         return torch.cuda.memory_allocated(ready.accelerator.device)
     states = [value for state in ready.optimizer.state.values() for value in state.values()]
-    held = [*ready.plain.parameters(), *ready.plain.buffers(), *filter(torch.is_tensor, states)]
-    return sum(tensor.nbytes for tensor in held)
+    held = [*ready.model.parameters(), *ready.model.buffers(), *filter(torch.is_tensor, states)]
+    return sum(local(tensor).nbytes for tensor in held)
 
 
 def _evaluation(ready: Ready) -> float:
     """Seconds of one evaluation, from some of its pictures."""
     most = _PICTURES * ready.accelerator.num_processes
-    options = {"intervals": False, "progress": False, "device": ready.accelerator.device}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sentences that cannot be read the run itself will speak
-        evaluate(ready.plain, ready.examined, limit=max(1, most // 5), **options)
-        result = evaluate(ready.plain, ready.examined, limit=most, **options)
+        ready.evaluate(max(1, most // 5))
+        result = ready.evaluate(most)
     return result.seconds * len(ready.examined) / result.counts["images"]
 
 

@@ -22,6 +22,7 @@ from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import deterministic, synchronise
 from ris_lib.engine.loader import StepBatches
 from ris_lib.engine.memory import PeakMemory
+from ris_lib.engine.sharded import local
 from ris_lib.processes import highest
 
 #: A run with fewer steps left says nothing. Measuring takes the time of three: of twenty a seventh, of ten a third; and
@@ -227,8 +228,8 @@ def evaluations_left(config: TrainConfig, done: int) -> int:
 
 def _kept(model: nn.Module) -> int:
     """Bytes of a model's weights and of AdamW's two moments."""
-    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    return weights + 2 * sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    weights = sum(local(tensor).nbytes for tensor in (*model.parameters(), *model.buffers()))
+    return weights + 2 * sum(local(parameter).nbytes for parameter in model.parameters() if parameter.requires_grad)
 
 
 def duration(seconds: float) -> str:

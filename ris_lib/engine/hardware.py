@@ -10,23 +10,31 @@ from accelerate.utils import DistributedType
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-#: Launches in which no process has the whole weights.
-_SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+from ris_lib.engine.config import TrainConfig
+from ris_lib.engine.sharded import check_sharding, is_sharded
+
+#: Launches that this training cannot be part of.
+_FOREIGN = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
-def check_launch(accelerator: Accelerator) -> None:
-    """Refuse a launch that cuts the weights up: checkpoints and evaluations here need them whole.
+def check_launch(accelerator: Accelerator, config: TrainConfig) -> None:
+    """Refuse a launch that cuts the weights up in a way that this training cannot put together again.
+
+    Args:
+        accelerator: Of the launch.
+        config: Complete settings.
 
     Raises:
         ValueError: It is such a launch.
     """
     kind = accelerator.distributed_type
-    if kind in _SHARDED:
+    if kind in _FOREIGN:
         raise ValueError(
-            f"accelerate is configured for {kind.value}, which cuts weights up among processes; this training keeps "
-            "them whole in each. Use distributed_type MULTI_GPU; where memory is short: recompute, accumulate, "
-            "precision bf16."
+            f"accelerate is configured for {kind.value}, which this training does not know. Use distributed_type "
+            "MULTI_GPU; where memory is short: recompute, accumulate, precision bf16, or distributed_type FSDP."
         )
+    if is_sharded(accelerator):
+        check_sharding(accelerator, config)
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device, processes: int) -> nn.Module:

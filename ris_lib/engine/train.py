@@ -6,6 +6,7 @@ alone (order, dropout, learning rate), so weights, optimiser state and step are 
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -29,7 +30,7 @@ from ris_lib.engine.checkpoint import latest_checkpoint, load_checkpoint, save_c
 from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.device import deterministic, pick_device
 from ris_lib.engine.environment import describe_environment
-from ris_lib.engine.evaluate import evaluate
+from ris_lib.engine.evaluate import EvalResult, evaluate
 from ris_lib.engine.expect import announce
 from ris_lib.engine.hardware import check_compiler, check_launch, synchronise_batch_norm
 from ris_lib.engine.interrupt import Stopped, StopRequest
@@ -37,6 +38,7 @@ from ris_lib.engine.loader import StepBatches, step_loader
 from ris_lib.engine.optimizer import freeze, learning_rate_at, make_optimizer, set_learning_rate
 from ris_lib.engine.record import recorder
 from ris_lib.engine.setup import load_split, new_model, settle
+from ris_lib.engine.sharded import cut_up, full, gathered, in_precision, is_sharded, put_together, shard
 from ris_lib.engine.workers import watched_workers
 from ris_lib.models import ReferringSegmenter
 from ris_lib.processes import highest
@@ -104,15 +106,17 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
             row = take_step(ready, loader, step)
             row |= {"step": step + 1, "seconds": round(time.perf_counter() - began, 4)}
             if ready.examined and (step + 1) % config.evaluate_every == 0:
-                result = evaluate(plain, ready.examined, intervals=False, progress=False, device=accelerator.device)
+                result = ready.evaluate()
                 row |= {"miou": result.scores.miou, "oiou": result.scores.oiou}
             record(row)
             code = int(highest(stop.code, accelerator.device))  # all processes stop together
             last = step + 1 == config.steps
-            if (code or last or (step + 1) % config.checkpoint_every == 0) and accelerator.is_main_process:
+            if code or last or (step + 1) % config.checkpoint_every == 0:
                 scaler = accelerator.scaler and accelerator.scaler.state_dict()
-                state = {"optimizer": optimizer.state_dict(), "scaler": scaler}
-                save_checkpoint(config.out / run.CHECKPOINTS, step + 1, plain, state)
+                state = {"optimizer": gathered(optimizer.state_dict()), "scaler": scaler}
+                whole = ready.whole()
+                if accelerator.is_main_process:
+                    save_checkpoint(config.out / run.CHECKPOINTS, step + 1, whole, state)
             if code and not last:
                 accelerator.wait_for_everyone()  # a launcher ends all others once one has left
                 raise Stopped(
@@ -135,7 +139,8 @@ class Ready:
         config: Complete settings.
         accelerator: Carries device, precision, accumulation and processes.
         model: What computes a step: wrapped for many processes, compiled where asked for.
-        plain: The same model and weights without either; it is what is evaluated and saved.
+        plain: The same model and weights without either; it is what is evaluated and saved. Where weights are cut up
+            among processes it is a copy, which ``whole`` brings up to date.
         optimizer: Holds the moments of a run that is continued.
         batches: What the steps are made of.
         examined: What is evaluated along the way, or None.
@@ -155,8 +160,22 @@ class Ready:
 
     @property
     def alone(self) -> nn.Module:
-        """The model as it computes in one process, without what many processes need."""
-        return self.model if self.accelerator.num_processes == 1 else self.plain
+        """The model as it computes in one process, without what many processes need, if it can do without."""
+        return self.model if self.accelerator.num_processes == 1 or is_sharded(self.accelerator) else self.plain
+
+    def whole(self) -> ReferringSegmenter:
+        """``plain`` with the weights of now. Every process must call this: it may wait for the others."""
+        if is_sharded(self.accelerator):
+            put_together(self.model, self.plain)
+        return self.plain
+
+    def evaluate(self, limit: int | None = None) -> EvalResult:
+        """What the weights of now score on ``examined``. Every process must call this: each takes a share."""
+        device = self.accelerator.device
+        result = evaluate(self.whole(), self.examined, limit=limit, intervals=False, progress=False, device=device)
+        if is_sharded(self.accelerator):
+            self.plain.to("cpu")  # where it is not in the way
+        return result
 
 
 def prepare(config: TrainConfig) -> Ready:
@@ -172,7 +191,7 @@ def prepare(config: TrainConfig) -> Ready:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     accelerator = _accelerator(config)
-    check_launch(accelerator)
+    check_launch(accelerator, config)
     if config.compile:
         check_compiler(accelerator.device)
     dataset = load_split(config, config.split, config.limit)
@@ -185,7 +204,8 @@ def prepare(config: TrainConfig) -> Ready:
     model.encoder.set_recompute(config.recompute)
     model = synchronise_batch_norm(model, accelerator.device, accelerator.num_processes)
     # Channels last in memory: convolutions are faster, and the (S, N, C) views of fusion blocks need no copies.
-    model = model.to(memory_format=torch.channels_last)
+    if not is_sharded(accelerator):  # PyTorch cannot cut such weights up
+        model = model.to(memory_format=torch.channels_last)
     settings, start = model.config.training, state["step"]
     batches = StepBatches(
         dataset,
@@ -207,12 +227,16 @@ def prepare(config: TrainConfig) -> Ready:
         settings["betas"],
         settings.get("rate_factors"),
     )
-    model, optimizer = accelerator.prepare(model, optimizer)
+    if is_sharded(accelerator):
+        plain = in_precision(accelerator, copy.deepcopy(model))
+        model, optimizer = shard(accelerator, model, optimizer)
+    else:
+        model, optimizer = accelerator.prepare(model, optimizer)
+        plain = accelerator.unwrap_model(model)
     if "optimizer" in state:
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict(cut_up(state["optimizer"], optimizer))
     if state.get("scaler") and accelerator.scaler:
         accelerator.scaler.load_state_dict(state["scaler"])
-    plain = accelerator.unwrap_model(model)
     if config.compile:
         model = torch.compile(model)
     return Ready(config, accelerator, model, plain, optimizer, batches, examined, settings, start)
@@ -294,7 +318,8 @@ def _optimise(
                 raise ValueError(_not_finite(f"the loss is {values['loss']} ({values})", config, step, batch))
             accelerator.backward(output.loss)
             if accelerator.sync_gradients:
-                norm = float(accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip))
+                norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
+                norm = float(full(norm))
                 if not math.isfinite(norm) and accelerator.scaler is None:  # a scaler skips such a step
                     raise ValueError(_not_finite(f"the gradient's norm is {norm}", config, step, batch))
             optimizer.step()

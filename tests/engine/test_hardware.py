@@ -10,19 +10,20 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 from torch import nn
 
-from ris_lib.engine import load_run, train
+from ris_lib.engine import TrainConfig, load_run, train
 from ris_lib.engine.hardware import check_compiler, check_launch, synchronise_batch_norm
 from ris_lib.models import create_model
 
 training = sys.modules[train.__module__]
 
 
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
-def test_a_launch_that_cuts_weights_up_is_refused(kind):
+@pytest.mark.parametrize("kind", ["MEGATRON_LM", "DEEPSPEED"])
+def test_a_foreign_launch_is_refused(kind):
+    config = TrainConfig(out="runs/a", model="baseline_tiny")
     with pytest.raises(ValueError, match=rf"configured for {kind}.*Use distributed_type MULTI_GPU"):
-        check_launch(SimpleNamespace(distributed_type=DistributedType(kind)))
+        check_launch(SimpleNamespace(distributed_type=DistributedType(kind)), config)
     for fine in ("NO", "MULTI_CPU", "MULTI_GPU"):
-        check_launch(SimpleNamespace(distributed_type=DistributedType(fine)))
+        check_launch(SimpleNamespace(distributed_type=DistributedType(fine)), config)
 
 
 @pytest.mark.parametrize(

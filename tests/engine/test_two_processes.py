@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,27 +9,15 @@ import pytest
 import torch
 
 from ris_lib.engine import load_run
+from tests.engine.start_two import start_two
 from tests.engine.two_processes import RECIPES, one_step, scores
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="gloo on one machine")]
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "tests.engine.two_processes", str(folder)]
-    workers = []
-    for rank in ("0", "1"):
-        environment = {**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(ROOT)}
-        workers.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
-    messages = [worker.communicate(timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(messages)
-    return folder
+    return start_two("tests.engine.two_processes", tmp_path_factory.mktemp("two"))
 
 
 def read(folder: Path, name: str, bits: int) -> list[dict]:

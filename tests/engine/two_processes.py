@@ -94,10 +94,10 @@ def printed(*words: str) -> str:
     return f"{code}\n{text.getvalue()}"
 
 
-def estimated(folder: Path) -> str:
+def estimated(folder: Path, model: str = "baseline_tiny") -> str:
     """What is said of a planned run."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
-    flags += ["--model=baseline_tiny", "--steps=600", "--evaluate-every=300", "--evaluate-limit=4", "--price=2"]
+    flags += [f"--model={model}", "--steps=600", "--evaluate-every=300", "--evaluate-limit=4", "--price=2"]
     module = sys.modules[estimate.__module__]
     module.WARM_UP, module.MEASURED = 1, 2
     return printed("train", "--estimate", "--out", str(folder / "planned"), *flags)
