@@ -1,7 +1,7 @@
 """The assignments for students, teachers and the grader, each made from its one master notebook.
 
     python -m book._assignments                     # all, into _build/assignments
-    python -m book._assignments 2_attention
+    python -m book._assignments 1_metrics_and_data
 
 For every notebook of ``book/assignments``, in which solutions and hidden checks stand:
 

@@ -1,7 +1,7 @@
 """Links to other hosts: ``book/_links.txt`` lists them all, and a weekly run visits each.
 
-    python book/_links.py            writes the list anew (part of ``make format``)
-    python book/_links.py --visit    visits every address of the list (``make check-links``)
+    python book/_links.py            # writes the list anew (part of ``make format``)
+    python book/_links.py --visit    # visits every address of the list (``make check-links``)
 
 The addresses of this project are left out: they stand for a repository that is still to be published
 (``ris_lib/_urls.py``). Only the standard library is used, so the weekly run installs nothing.

@@ -42,7 +42,7 @@ def build_index(
         json: Also write where the indices are and what they hold as JSON; - = to stdout.
     """
     if not data:
-        raise ValueError("nothing to index; name data sets: --data refcoco refcoco+ refcocog.")
+        raise ValueError("nothing to index; name data sets: --dataset refcoco refcoco+ refcocog.")
     check_json(json)
     say = partial(Console(stderr=json == "-").print, soft_wrap=True, markup=False, highlight=False)
     values = {}

@@ -1,7 +1,7 @@
 """Download RefCOCO, RefCOCO+, RefCOCOg, the photographs that they need, and published weights.
 
-    python data_scripts/download.py --root data --data refcoco refcoco+ refcocog
-    python data_scripts/download.py --root data --data refcoco --images all
+    python data_scripts/download.py --root data --dataset refcoco refcoco+ refcocog
+    python data_scripts/download.py --root data --dataset refcoco --images all
     python data_scripts/download.py --weights magnet:refcoco
 
 Stop it at any time and start it again: it goes on where it was. A second time it does nothing.
@@ -10,6 +10,7 @@ Stop it at any time and start it again: it goes on where it was. A second time i
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,7 @@ def download(
             magnet:refcocog_google.
     """
     if not data and not weights:
-        raise ValueError("nothing to download; name data sets (--data refcoco refcoco+ refcocog) or --weights.")
+        raise ValueError("nothing to download; name data sets (--dataset refcoco refcoco+ refcocog) or --weights.")
     asked = [_named(name) for name in weights]
     say = partial(Console().print, soft_wrap=True)
     if data:
@@ -67,5 +68,11 @@ def _named(weights: str) -> tuple[str, str]:
     return f"{system}_base", trained_on
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it with these arguments, by default the command line's; the exit status."""
+    cli = lambda: tyro.cli(download, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))  # noqa: E731
+    return run_command(cli, "download.py")
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: tyro.cli(download, config=(tyro.conf.FlagCreatePairsOff,)), "download.py"))
+    sys.exit(main())

@@ -80,6 +80,21 @@ class ReferFolder:
         return self.root
 
 
+def with_every_split(folder: ReferFolder) -> ReferFolder:
+    """The same with more images than two, in the splits that RefCOCO has."""
+    folder.refs[1]["split"] = "testA"
+    for number, split in zip([1, 2, 3, 5, 6, 7, 8, 10, 11], [*["train"] * 8, "testB"], strict=True):
+        name = f"COCO_train2014_{number:012d}.jpg"
+        folder.images.append({"id": number, "file_name": name, "height": 20, "width": 30})
+        polygon, box = square(number, 2, 12), [float(number), 2.0, 12.0, 12.0]
+        folder.annotations.append(folder.annotation(200 + number, number, [polygon], box))
+        sentences = ["the cup", f"cup number {number}"]
+        folder.refs.append(folder.ref(100 + number, 200 + number, number, split, sentences))
+    for ref in folder.refs:
+        ref["sent_ids"] = [entry["sent_id"] for entry in ref["sentences"]]
+    return folder
+
+
 @pytest.fixture
 def refer_folder(tmp_path) -> ReferFolder:
     """A small RefCOCO, not written yet."""

@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_while_it_writes_leaves_no_index(refer_folder, main
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "nothing to index; name data sets: --data refcoco"),
+        ((), "nothing to index; name data sets: --dataset refcoco"),
         (("--data", "refcocos"), "unknown data set 'refcocos'; did you mean"),
         (("--data", "refcoco", "--split-by", "umd"), "unknown split_by 'umd' of refcoco"),
         (("--data", "refcocog"), r"refs(umd).p, but there is no"),

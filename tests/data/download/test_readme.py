@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.conftest import square
+from tests.data.conftest import with_every_split
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,17 +26,7 @@ def block() -> list[str]:
 @pytest.fixture
 def refer_folder(refer_folder):
     """More images than two, in the splits that RefCOCO has."""
-    refer_folder.refs[1]["split"] = "testA"
-    for number, split in zip([1, 2, 3, 5, 6, 7, 8, 10, 11], [*["train"] * 8, "testB"], strict=True):
-        name = f"COCO_train2014_{number:012d}.jpg"
-        refer_folder.images.append({"id": number, "file_name": name, "height": 20, "width": 30})
-        polygon, box = square(number, 2, 12), [float(number), 2.0, 12.0, 12.0]
-        refer_folder.annotations.append(refer_folder.annotation(200 + number, number, [polygon], box))
-        sentences = ["the cup", f"cup number {number}"]
-        refer_folder.refs.append(refer_folder.ref(100 + number, 200 + number, number, split, sentences))
-    for ref in refer_folder.refs:
-        ref["sent_ids"] = [entry["sent_id"] for entry in ref["sentences"]]
-    return refer_folder
+    return with_every_split(refer_folder)
 
 
 def test_the_block_names_each_step_once_and_no_other_host():
