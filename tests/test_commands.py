@@ -206,6 +206,8 @@ SMALLER = {
     ("ris_lib.engine.bench_data", "_PICTURES"): 4,
     ("ris_lib.engine.bench_data", "_JPEG_SIDE"): 64,
     ("ris_lib.engine.bench_metrics", "_SCORED"): 50,
+    ("ris_lib.engine.bench_timing", "ROUNDS"): 1,
+    ("ris_lib.engine.bench_timing", "_SIDE"): {"cpu": 64},
 }
 
 
