@@ -15,7 +15,7 @@ pictures need.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -25,8 +25,6 @@ from torch import Tensor, nn
 from ris_lib._shown import listing
 from ris_lib.contract import MaskOutput
 from ris_lib.engine.config import TrainConfig
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
@@ -58,7 +56,7 @@ def check_sharding(accelerator: Accelerator, config: TrainConfig) -> None:
             raise ValueError(f"FSDP with {what} does not work in this training; {way_out}.")
 
 
-def shard(accelerator: Accelerator, model: Model, optimizer: torch.optim.Optimizer) -> tuple[Model, Any]:
+def shard(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
     """Cut a model and its optimiser up among the processes.
 
     Args:
@@ -85,7 +83,7 @@ def shard(accelerator: Accelerator, model: Model, optimizer: torch.optim.Optimiz
     return in_precision(accelerator, model), optimizer
 
 
-def in_precision(accelerator: Accelerator, model: Model) -> Model:
+def in_precision(accelerator: Accelerator, model: nn.Module) -> nn.Module:
     """Let a model compute in the number format of the run, as accelerate does for models that are not cut up."""
     forward = model.forward
 
