@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 LEFT_OUT, EXERCISES, SUMMARY = {"References"}, "Exercises", "Summary"
 #: A slide holds so many letters of leading text, lines of code, and rows of a table.
 LETTERS, LINES, ROWS = 260, 24, 14
+#: The first of the letters that Unicode leaves to everybody.
+_PRIVATE = 0xE000
 
 STYLE = """
 @page { size: 1280px 720px; margin: 0; }
@@ -38,7 +40,7 @@ h2 { font-size: 34px; line-height: 1.2; margin: 0 0 18px; color: #00538a; }
 .body { transform-origin: top left; width: 1152px; }
 .body > p { margin: 0 0 16px; }
 section.first h2 { font-size: 58px; margin-top: 150px; }
-img { display: block; max-width: 1100px; min-height: 300px; max-height: 470px; margin: 0 auto; object-fit: contain; }
+img { display: block; max-width: 1100px; min-height: 400px; max-height: 480px; margin: 0 auto; object-fit: contain; }
 math { font-size: 1.25em; }
 div.math { text-align: center; margin: 24px 0; }
 pre { font: 18px/1.35 ui-monospace, monospace; margin: 0; white-space: pre-wrap; }
@@ -100,7 +102,7 @@ def slides(article: Tag) -> Iterator[Slide]:
         article: The article of a built page.
     """
     title = _title(article.h1)
-    yield Slide(title, f"<p>{html.escape(_text(article.h1.find_next('p')))}</p>")
+    yield Slide(title, f"<p>{_words(article.h1.find_next('p'))}</p>")
     top = article.find("section")
     for section in top.find_all("section", recursive=False):
         heading = _title(section.find("h2"))
@@ -117,7 +119,7 @@ def slides(article: Tag) -> Iterator[Slide]:
 
 def _section(section: Tag, heading: str) -> Iterator[Slide]:
     """What a section shows, in its order, each with the words that lead to it."""
-    said, below = "", heading
+    said, below = None, heading
     scratch = "scratch" in heading.lower()
     for tag in section.find_all(True):
         if tag.find_parent(["figure", "details"]) or tag.find_parent(
@@ -126,13 +128,13 @@ def _section(section: Tag, heading: str) -> Iterator[Slide]:
             continue
         classes = set(tag.get("class", ()))
         if tag.name == "h3":
-            below, said = f"{heading}: {_title(tag)}", ""
+            below, said = f"{heading}: {_title(tag)}", None
         elif tag.name == "p" and not tag.find_parent(class_="cell"):
-            said = _text(tag)
+            said = tag
         elif shown := _shown(tag, classes, scratch):
-            leading = f"<p>{html.escape(lead(said))}</p>" if said else ""
+            leading = f"<p>{_words(said, LETTERS)}</p>" if said else ""
             yield Slide(below, leading + shown)
-            said = ""
+            said = None
 
 
 def _shown(tag: Tag, classes: set[str], scratch: bool) -> str | None:
@@ -162,8 +164,29 @@ def _title(tag: Tag) -> str:
     return tag.get_text().removesuffix("#").strip()
 
 
-def _text(tag: Tag) -> str:
-    return re.sub(r"\s+", " ", tag.get_text()).strip()
+def _words(paragraph: Tag, letters: int | None = None) -> str:
+    """A paragraph, or the last sentences of it, as HTML; formulas, code and stress stay as they are."""
+    kept: list[str] = []
+    text = ""
+    for part in paragraph.children:
+        if isinstance(part, Tag) and part.name in (
+            "math",
+            "code",
+            "em",
+            "strong",
+            "span",
+        ):
+            text += chr(
+                _PRIVATE + len(kept)
+            )  # one letter stands for it until the sentences are chosen
+            kept.append(str(part))
+        else:
+            text += part.get_text()
+    text = re.sub(r"\s+", " ", text).strip()
+    shown = html.escape(text if letters is None else lead(text, letters))
+    for number, part in enumerate(kept):
+        shown = shown.replace(chr(_PRIVATE + number), part)
+    return shown
 
 
 def deck(page: Path) -> str:

@@ -14,7 +14,7 @@ PAGE = """<html><body><article><section><h1>1 · A chapter<a class="headerlink">
 <p>After this chapter you can
 do it.</p>
 <section><h2>The problem<a class="headerlink">#</a></h2>
-<p>First. Look for the dots.</p>
+<p>First. Look for <math><mi>n</mi></math> <em>dots</em>.</p>
 <div class="cell"><div class="cell_input"><pre>draw()</pre></div>
 <div class="cell_output"><img alt="dots" src="dots.png"></div></div>
 <div class="math"><math><mi>x</mi></math></div>
@@ -50,7 +50,7 @@ def test_what_becomes_a_slide():
     ]
     bodies = [slide.body for slide in made]
     assert bodies[0] == "<p>After this chapter you can do it.</p>"
-    assert bodies[1].startswith("<p>First. Look for the dots.</p><img")
+    assert bodies[1].startswith("<p>First. Look for <math><mi>n</mi></math> <em>dots</em>.</p><img")
     assert bodies[2].startswith('<div class="math">'), "its words were said on the slide before"
     assert "def f(x):" in bodies[3]
     assert "<td>1</td>" in bodies[4]
