@@ -18,6 +18,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from otter.assign import main as assign
@@ -28,7 +29,7 @@ from ris_lib._urls import BOOK
 MASTERS = Path(__file__).parent / "assignments"
 RESULT = Path(__file__).parents[1] / "_build" / "assignments"
 #: The version that made the autograder has to be the one that checks on Colab.
-OTTER = "otter-grader==7.0.0"
+OTTER = f"otter-grader=={version('otter-grader')}"
 
 
 def checks_cell(name: str) -> dict:

@@ -1,7 +1,7 @@
 """Referring image segmentation: the library that the book builds.
 
-An image and a sentence go in, the mask of the one object that the sentence means comes out. The names below are the
-whole public surface; they are imported when first used, so ``import ris_lib`` costs nothing.
+An image and a sentence go in, the mask of the one object that the sentence means comes out. The names below are those
+that most work begins with; they are imported when first used, so ``import ris_lib`` costs nothing.
 
 Example:
     >>> import ris_lib

@@ -8,10 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from ris_lib.cli.output import make_table, report
-from ris_lib.data.sealed import read_key, sealed_scenes
+from ris_lib.data.sealed import read_key
 from ris_lib.engine.leaderboard import enter
-from ris_lib.engine.run import load_run
-from ris_lib.engine.submission import Rules, Verdict, score_submission, submitted
+from ris_lib.engine.submission import Rules, Verdict, score_submission
 
 #: Scenes of a sealed split, where ``--limit`` says no other number.
 SCENES = 500
@@ -49,19 +48,16 @@ def score(
     """Score a submission, say whether it kept to the rules, and enter it.
 
     Raises:
-        ValueError: There is no key; or as for ``score_submission``, ``sealed_scenes`` and ``enter``.
+        ValueError: There is no key; or as for ``score_submission`` and ``enter``.
         FileNotFoundError: As for ``score_submission`` and ``read_key``.
     """
     if key is None:
         raise ValueError("--submission needs --key FILE, the key of the sealed split.")
-    limits, secret = read_rules(rules), read_key(key)
-    submitted(submission)  # before anything is drawn
-    size = load_run(submission).config.preprocess["size"][0]
-    with sealed_scenes(secret, size, SCENES if limit is None else limit) as sealed:
-        verdict = score_submission(submission, sealed, limits, device=device)
+    secret, scenes = read_key(key), SCENES if limit is None else limit
+    verdict = score_submission(submission, secret, scenes, read_rules(rules), device)
     shown = [scores_table(verdict), rules_table(verdict)]
     if leaderboard is not None:
-        shown.append(board_table(enter(leaderboard, verdict, limits, len(sealed))))
+        shown.append(board_table(enter(leaderboard, verdict)))
     report(shown, verdict.to_json(), json)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 from filelock import FileLock
 
 from ris_lib.engine.run import write_json
-from ris_lib.engine.submission import Rules, Verdict
+from ris_lib.engine.submission import Verdict
 
+#: What every entry says.
+_ENTRY = {"name", "kept", "broken", "miou", "interval", "prec50", "gain", "model", "tries"}
 _WHAT = "a leaderboard that `ris eval --submission` wrote"
 
 
@@ -19,7 +21,7 @@ def read_board(path: str | Path) -> dict[str, Any]:
     """The leaderboard in a file.
 
     Returns:
-        ``key`` (the fingerprint of the sealed split's key), ``rules`` and ``entries``, best first.
+        ``key`` (the fingerprint of the sealed split's key), ``pictures``, ``rules`` and ``entries``, best first.
 
     Raises:
         ValueError: The file holds none.
@@ -28,9 +30,7 @@ def read_board(path: str | Path) -> dict[str, Any]:
     try:
         board = json.loads(path.read_text(encoding="utf-8"))
         entries = board["entries"]
-        complete = {"key", "rules", "entries"} <= set(board) and all(
-            {"name", "miou", "tries"} <= set(e) for e in entries
-        )
+        complete = {"key", "pictures", "rules"} <= set(board) and all(set(entry) >= _ENTRY for entry in entries)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged or something else ({error!r}); expected {_WHAT}.") from error
     if not complete:
@@ -38,7 +38,7 @@ def read_board(path: str | Path) -> dict[str, Any]:
     return board
 
 
-def enter(path: str | Path, verdict: Verdict, rules: Rules, image_limit: int) -> dict[str, Any]:
+def enter(path: str | Path, verdict: Verdict) -> dict[str, Any]:
     """Put a verdict on a leaderboard: the best of each name that kept to the rules stays, tries are counted.
 
     A board is of one sealed split and of one set of rules; what else comes is refused, since it could not be compared.
@@ -47,8 +47,6 @@ def enter(path: str | Path, verdict: Verdict, rules: Rules, image_limit: int) ->
     Args:
         path: The file; it is made where it does not exist.
         verdict: What ``score_submission`` returned.
-        rules: The same that it was scored by.
-        image_limit: How many pictures it was scored on.
 
     Returns:
         The board as it is now, as ``read_board`` does.
@@ -57,7 +55,8 @@ def enter(path: str | Path, verdict: Verdict, rules: Rules, image_limit: int) ->
         ValueError: The board is of another key, other rules or another number of pictures, or the file is damaged.
     """
     path = Path(path)
-    about = {"key": verdict.result.fixed_by["key"], "pictures": image_limit, "rules": asdict(rules)}
+    result = verdict.result
+    about = {"key": result.fixed_by["key"], "pictures": result.counts["images"], "rules": asdict(verdict.rules)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         board = read_board(path) if path.is_file() else {**about, "entries": []}

@@ -2,10 +2,10 @@
 
 What is handed in is the folder of a run of ``ris train``. Nothing in it is executed: its settings are JSON, its weights
 safetensors, its parts those of this library. It is scored beside a reference model, on the same pictures in the same
-process, so that the gain has a paired interval and the time does not depend on the machine.
+process, so that the gain has a paired interval and the time can be limited whatever the machine.
 
-That the model was made by the settings that lie beside it is taken on trust. It can be tested: on the CPU a run that is
-done again gives the same weights.
+That the model was made by the settings that lie beside it is taken on trust. It can be tested where the kind of CPU is
+the same: there a run that is done again gives the same weights.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ris_lib._names import unknown
-from ris_lib.data import ReferringDataset
-from ris_lib.data.sealed import SEALED
+from ris_lib.data.sealed import sealed_scenes
 from ris_lib.engine.config import TrainConfig
 from ris_lib.engine.counting import count_parameters
 from ris_lib.engine.evaluate import EvalResult, evaluate
@@ -92,6 +91,7 @@ class Verdict:
 
     Args:
         name: Of the submission.
+        rules: What it was scored by.
         result: Its scores on the sealed split.
         reference: Those of the reference on the same pictures.
         gain: Of the submission over the reference, in mIoU, paired by sentence.
@@ -99,6 +99,7 @@ class Verdict:
     """
 
     name: str
+    rules: Rules
     result: EvalResult
     reference: EvalResult
     gain: Gain
@@ -134,40 +135,38 @@ def pictures_of(config: TrainConfig) -> int:
 
 def score_submission(
     folder: str | Path,
-    sealed: ReferringDataset,
+    key: str,
+    scenes: int = 500,
     rules: Rules | None = None,
-    name: str | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Verdict:
-    """Score a run on a sealed split.
+    """Score a run on the sealed split of a key.
 
     A rule that was broken is said, and does not keep the run from being scored.
 
     Args:
-        folder: A complete run of ``ris train``.
-        sealed: What ``sealed_scenes`` yields, at the model's input size.
+        folder: A complete run of ``ris train``; its name is that of the submission.
+        key: What ``read_key`` returned.
+        scenes: Number of scenes.
         rules: By default those of ``Rules``.
-        name: By default the folder's.
         device: As for ``pick_device``.
         progress: Show progress bars.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no complete run, or the data set is not sealed.
+        ValueError: It holds no complete run, or as for ``sealed_scenes``.
     """
     folder, rules = Path(folder), rules or Rules()
-    if sealed.split != SEALED:
-        raise ValueError(f"the split is {sealed.split!r}; expected a sealed one, which sealed_scenes draws.")
     config = submitted(folder)
-    model = load_run(folder)
-    reference = create_model(rules.reference, pretrained=True)
-    evaluate(reference, sealed, limit=4, intervals=False, progress=False, device=device)  # the first pass is slower
-    theirs = evaluate(reference, sealed, progress=progress, device=device)
-    ours = evaluate(model, sealed, progress=progress, device=device)
+    model, reference = load_run(folder), create_model(rules.reference, pretrained=True)
+    with sealed_scenes(key, model.config.preprocess["size"][0], scenes) as sealed:
+        evaluate(reference, sealed, limit=4, intervals=False, progress=False, device=device)  # the first is slower
+        theirs = evaluate(reference, sealed, progress=progress, device=device)
+        ours = evaluate(model, sealed, progress=progress, device=device)
     gain = gain_over_sentences(ours.sentences, theirs.sentences)
     checks = (*settings_kept(config, rules), *model_kept(model, ours.seconds / theirs.seconds, rules))
-    return Verdict(name or folder.resolve().name, ours, theirs, gain, checks)
+    return Verdict(folder.resolve().name, rules, ours, theirs, gain, checks)
 
 
 def submitted(folder: Path) -> TrainConfig:

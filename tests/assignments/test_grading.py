@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -35,31 +36,23 @@ def made(tmp_path_factory):
     return one
 
 
+def lines_of(name: str) -> Iterator[tuple[str, bool]]:
+    """The lines of a master, and whether a student must not see them: those of solutions and of hidden checks."""
+    solution = False
+    for cell in json.loads(masters()[name].read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        for line in source.splitlines():
+            if "# BEGIN SOLUTION" in line or "# END SOLUTION" in line:
+                solution = "BEGIN" in line and cell["cell_type"] == "code"
+            else:
+                yield line.strip(), solution or "hidden: true" in source
+
+
 def solutions(name: str) -> list[str]:
-    """The lines of a master that a student must not see: solutions and hidden checks."""
-    secret, lines = False, []
-    for cell in json.loads(masters()[name].read_text(encoding="utf-8"))["cells"]:
-        source = "".join(cell["source"])
-        for line in source.splitlines():
-            if "# BEGIN SOLUTION" in line or "# END SOLUTION" in line:
-                secret = "BEGIN" in line
-            elif (secret and cell["cell_type"] == "code") or "hidden: true" in source:
-                lines.append(line.strip())
-    public = {line.strip() for line in visible(name)}
-    return [line for line in lines if len(line) > 12 and line not in public]
-
-
-def visible(name: str) -> list[str]:
-    """The lines of a master outside of solutions and hidden checks."""
-    secret, lines = False, []
-    for cell in json.loads(masters()[name].read_text(encoding="utf-8"))["cells"]:
-        source = "".join(cell["source"])
-        for line in source.splitlines():
-            if "# BEGIN SOLUTION" in line or "# END SOLUTION" in line:
-                secret = "BEGIN" in line and cell["cell_type"] == "code"
-            elif not secret and "hidden: true" not in source:
-                lines.append(line)
-    return lines
+    """The lines of a master that give something away: secret, of some length, and nowhere to be seen."""
+    lines = list(lines_of(name))
+    public = {line for line, secret in lines if not secret}
+    return [line for line, secret in lines if secret and len(line) > 12 and line not in public]
 
 
 def worth(notebook: dict) -> dict[str, float]:

@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from ris_lib.cli import main
-from ris_lib.data import load_dataset
-from ris_lib.data.sealed import sealed_scenes
 from ris_lib.engine import TrainConfig, train
 from ris_lib.engine.leaderboard import enter, read_board
 from ris_lib.engine.submission import Rules, model_kept, pictures_of, score_submission, settings_kept, submitted
@@ -33,8 +31,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def verdict(run):
-    with sealed_scenes(KEY, count=6) as sealed:
-        return score_submission(run, sealed, Rules(slowness=100), device="cpu", progress=False)
+    return score_submission(run, KEY, 6, Rules(slowness=100), device="cpu", progress=False)
 
 
 def test_it_is_scored_beside_the_reference_on_the_same_sentences(verdict):
@@ -80,11 +77,6 @@ def test_pictures_are_counted_with_repetition():
         pictures_of(replace(CONFIG, steps=None))
 
 
-def test_an_open_split_is_refused(run):
-    with pytest.raises(ValueError, match="expected a sealed one"):
-        score_submission(run, load_dataset("scenes", "val", limit=1))
-
-
 def test_what_is_no_complete_run_is_refused(tmp_path, run):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         submitted(tmp_path / "nobody")
@@ -104,35 +96,36 @@ def better(verdict, name, by):
 
 
 def test_the_board_keeps_the_best_of_each_name_and_counts_tries(tmp_path, verdict):
-    path, rules = tmp_path / "new" / "board.json", Rules(slowness=100)
+    path = tmp_path / "new" / "board.json"
     for name, by in (("anna", 0.1), ("ben", 0.2), ("anna", 0.3), ("anna", 0.0)):
-        enter(path, better(verdict, name, by), rules, 6)
+        enter(path, better(verdict, name, by))
     entries = read_board(path)["entries"]
     assert [(entry["name"], entry["tries"]) for entry in entries] == [("anna", 3), ("ben", 1)]
     assert entries[0]["miou"] == pytest.approx(verdict.result.scores.miou + 0.3)
 
 
 def test_who_broke_a_rule_stands_below_those_who_did_not(tmp_path, verdict):
-    path, rules = tmp_path / "board.json", Rules(slowness=100)
+    path = tmp_path / "board.json"
     large = replace(verdict.checks[3], kept=False)
-    enter(path, replace(better(verdict, "ben", 0.5), checks=(large,)), rules, 6)
-    enter(path, verdict, rules, 6)
-    board = enter(path, replace(better(verdict, "anna", 0.5), checks=(large,)), rules, 6)
+    enter(path, replace(better(verdict, "ben", 0.5), checks=(large,)))
+    enter(path, verdict)
+    board = enter(path, replace(better(verdict, "anna", 0.5), checks=(large,)))
     assert [(entry["name"], entry["broken"]) for entry in board["entries"]] == [("anna", []), ("ben", ["parameters"])]
 
 
 def test_a_board_of_another_split_or_other_rules_is_refused_and_stays(tmp_path, verdict):
-    path, rules = tmp_path / "board.json", Rules(slowness=100)
-    enter(path, verdict, rules, 6)
+    path = tmp_path / "board.json"
+    enter(path, verdict)
     before = path.read_bytes()
-    other = replace(verdict, result=replace(verdict.result, fixed_by={"key": "another"}))
-    for arguments, what in (
-        ((other, rules, 6), "key"),
-        ((verdict, Rules(), 6), "rules"),
-        ((verdict, rules, 7), "pictures"),
-    ):
+    result = verdict.result
+    others = {
+        "key": replace(verdict, result=replace(result, fixed_by={"key": "another"})),
+        "rules": replace(verdict, rules=Rules()),
+        "pictures": replace(verdict, result=replace(result, counts=result.counts | {"images": 7})),
+    }
+    for what, other in others.items():
         with pytest.raises(ValueError, match=f"is of {what} .*take another file"):
-            enter(path, *arguments)
+            enter(path, other)
     assert path.read_bytes() == before
 
 
@@ -141,7 +134,7 @@ def test_a_damaged_board_is_refused_and_stays(tmp_path, verdict, content):
     path = tmp_path / "board.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="expected a leaderboard"):
-        enter(path, verdict, Rules(), 6)
+        enter(path, verdict)
     assert path.read_text() == content
 
 
