@@ -126,7 +126,7 @@ pdf: $(READY) ## Print the built book to _build/ris-book.pdf (needs Chromium)
 check-links: ## Visit every address in book/_links.txt (needs the network)
 	@$(PYTHON) book/_links.py --visit
 
-teaser: $(READY) ## Make the front of the book anew: teaser.png, card.png, the explorer
+teaser: $(READY) ## Draw the pictures of the book's front anew: teaser.png and card.png
 	@$(PY) book/_teaser.py
 
 # uv is needed here and nowhere else. The pins stand in pyproject.toml, [tool.uv].

@@ -1,31 +1,20 @@
 """Draw the pictures of the book's front (``make teaser``).
 
-``book/_static/teaser.png`` stands in the README and the introduction: two scenes of the embedded data set, three sentences
+``book/_static/teaser.png`` stands in the README and in front of the printed book: two scenes of the embedded data set, three sentences
 each; the same picture, another sentence, another object. ``card.png`` is what others see where an address of the book is
-shared (``book/_ext/social.py``): less, and larger, because it is shown small. ``front.html`` is the explorer on the first
-page: what a shipped model makes of each sentence, to be tried.
+shared (``book/_ext/social.py``): less, and larger, because it is shown small.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ris_lib import Predictor, create_model
-from ris_lib.data import load_dataset
 from ris_lib.data.scenes import draw, make_scene
-from ris_lib.show import Picture, explorer, overlay
+from ris_lib.show import Picture, overlay
 
 SCENES = [("val", 11), ("val", 13)]
 SENTENCES = 3
 SIZE = 400  # pixels at which a scene is drawn
-#: The explorer: a scene and its sentences, all of which this model finds; another sentence, another object.
-MODEL, FRONT = "eavl_tiny", ("val", 33)
-FRONT_SENTENCES = (
-    "the small guy in a blue shirt",
-    "the big figure in a blue shirt",
-    "the lower left checkered tree",
-)
-FRONT_ALT = "Six persons in pink and blue shirts, a blue and a pink checkered tree."
 
 
 def chosen(scene) -> list:
@@ -81,28 +70,11 @@ def card() -> Picture:
     return figure
 
 
-def front() -> str:
-    """The explorer of the first page, as HTML: one scene, three sentences, the words and the queries of a shipped model."""
-    split, number = FRONT
-    small, large = (
-        load_dataset("scenes", split, size=size, limit=number + 1)[number]
-        for size in (96, SIZE)
-    )
-    known = {expression.sentence: expression for expression in large.expressions}
-    said = {sentence: known[sentence] for sentence in FRONT_SENTENCES}
-    predict = Predictor(create_model(MODEL, pretrained=True), device="cpu")
-    views = predict.explain(small.image, list(said))
-    targets = [expression.mask() for expression in said.values()]
-    shown = explorer(large.image, views, targets=targets, alt=FRONT_ALT)
-    return shown._repr_html_()
-
-
 def main() -> None:
-    """Draw and save all."""
+    """Draw and save both."""
     static = Path(__file__).parent / "_static"
     for name, figure in (("teaser", teaser()), ("card", card())):
         figure.savefig(static / f"{name}.png", metadata={"Software": None})
-    (static / "front.html").write_text(front() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
