@@ -97,3 +97,21 @@ def test_slides_of_every_chapter_fit(chromium, built, tmp_path):  # noqa: F811
         )
         assert outside == [], f"{path.stem}: slide, pixels below and beside"
     sheet.close()
+
+
+@pytest.mark.book
+def test_keys_turn_the_pages_and_explorers_work(chromium, built, tmp_path):  # noqa: F811
+    file = tmp_path / "deck.html"
+    file.write_text(deck(SITE / "chapters" / "11_query_kernels.html"), encoding="utf-8")
+    sheet = chromium.new_page(viewport={"width": 1280, "height": 720})
+    sheet.goto(file.as_uri())
+    for key, slide in (("ArrowRight", 1), ("PageDown", 2), ("ArrowLeft", 1)):
+        sheet.keyboard.press(key)
+        sheet.wait_for_function(
+            f"Math.abs(document.querySelectorAll('section')[{slide}].getBoundingClientRect().top) < 5"
+        )
+    view = sheet.locator("figure.ris-explorer").first
+    before = view.locator("figcaption").inner_text()
+    view.get_by_role("button", name="the red mug").click()
+    assert "the red mug" in view.locator("figcaption").inner_text() != before
+    sheet.close()
