@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab assignments slides format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab assignments slides texts format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -118,6 +118,10 @@ assignments: $(READY) ## Make the assignments for students, grader and teacher (
 slides: $(READY) ## Make lecture slides of the built book (_build/slides; PDF needs Chromium)
 	$(SAY) "lecture slides"
 	@$(PY) -m book._slides
+
+texts: $(READY) ## Write the words of the book for translators, a catalogue a page (_build/texts)
+	$(SAY) "catalogues for translators; nothing is executed"
+	@$(PY) -m book._texts
 
 pdf: $(READY) ## Print the built book to _build/ris-book.pdf (needs Chromium)
 	$(SAY) "printing the book; some minutes"
