@@ -34,6 +34,11 @@ def test_citation():
     citation = yaml.safe_load(read("CITATION.cff"))
     assert citation["repository-code"] == _urls.REPOSITORY
     assert citation["url"] == _urls.BOOK
+    assert citation.get("doi") == _urls.DOI
+    entry = dict(re.findall(r"^  (\w+) += \{(.+)\},?$", read("book/licence.md"), flags=re.MULTILINE))
+    assert entry["title"] == citation["title"]
+    assert entry["url"] == _urls.BOOK
+    assert entry.get("doi") == _urls.DOI
 
 
 def test_readme():
