@@ -13,7 +13,7 @@ TAG = "v0.1.0"
 REPOSITORY = f"https://github.com/{OWNER}/{NAME}"
 BOOK = f"https://{OWNER.lower()}.github.io/{NAME}"
 
-#: The DOI of the archived releases, as ``"10.5281/zenodo.1234567"``: there is none before the first release is archived.
+#: The DOI of the archived releases, as ``"10.5281/zenodo.1234567"``; there is none before a release is archived.
 DOI: str | None = None
 
 #: What ``pip install`` gets on Colab.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po, write_po
+
 from book import _texts
 
 BOOK = Path(__file__).parents[2] / "book"
