@@ -29,7 +29,7 @@ NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint unit notebooks check-book check-links fuzz overfit colab assignments slides texts format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint types unit notebooks check-book check-links fuzz overfit colab assignments slides texts format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -59,7 +59,7 @@ book: $(READY) ## Build the book: every page is executed, warnings are errors
 	@$(BIN)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --all
 	$(SAY) "the book is ready, open $(CURDIR)/$(SITE)/index.html"
 
-test: lint unit notebooks book check-book ## Everything: lint, unit tests, examples, notebooks, the built book
+test: lint types unit notebooks book check-book ## Everything: lint, types, unit tests, examples, notebooks, the built book
 	$(SAY) "all checks passed"
 	@$(PY) -m tests.browser
 
@@ -74,6 +74,10 @@ lint: $(READY) ## ruff, ruff format, stripped notebooks, spelling
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --keep-id --verify $(NOTEBOOKS),true)
 	@$(PY) book/_setup_cell.py
 	@$(BIN)/codespell
+
+types: $(READY) ## The library's types, as editors see them
+	$(SAY) "types"
+	@$(BIN)/basedpyright --pythonpath $(PY)
 
 unit: $(READY) ## Unit tests and the examples in docstrings
 	$(SAY) "unit tests and docstring examples"

@@ -10,7 +10,12 @@ Example:
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what ``__getattr__`` returns, for editors and type checkers
+    from ris_lib.data import load_dataset
+    from ris_lib.engine import Predictor, TrainConfig, evaluate, train
+    from ris_lib.models import create_model, list_models
 
 __version__ = "0.1.0"
 
@@ -24,7 +29,16 @@ _HOMES = {
     "train": "ris_lib.engine",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "Predictor",
+    "TrainConfig",
+    "__version__",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load_dataset",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

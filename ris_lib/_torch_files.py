@@ -14,7 +14,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ris_lib._shown import plain
 
@@ -78,7 +78,7 @@ def _from_archive(path: Path) -> Iterator[str]:
                     yield from _from_pickles(file, 1)
 
 
-def _from_pickles(file: BinaryIO, count: int) -> Iterator[str]:
+def _from_pickles(file: IO[bytes], count: int) -> Iterator[str]:
     """The names in pickles that stand behind one another; up to where one is damaged, which torch will say."""
     try:
         for _ in range(count):

@@ -13,7 +13,7 @@ Source: our decision. The shapes were walked through for LAVT, CRIS, AlignFormer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -246,7 +246,7 @@ class Dims:
     centre: bool = False
 
 
-def check_word_mask(word_mask: Tensor, shape: tuple[int, int], part: str) -> None:
+def check_word_mask(word_mask: Tensor, shape: Sequence[int], part: str) -> None:
     """Refuse a word mask that would be silently wrong.
 
     Args:

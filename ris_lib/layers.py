@@ -7,6 +7,8 @@ sixty-four, training and evaluation, one process and eight all compute the same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,7 +42,7 @@ def masked_mean(values: Tensor, real: Tensor) -> Tensor:
     return values.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1).to(values.dtype)
 
 
-def coordinates(size: tuple[int, int], like: Tensor) -> Tensor:
+def coordinates(size: Sequence[int], like: Tensor) -> Tensor:
     """Where each cell of a map lies in the picture, independent of the map's resolution.
 
     Args:
@@ -61,7 +63,7 @@ def coordinates(size: tuple[int, int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1).to(like.dtype)
 
 
-def resize_map(feature_map: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+def resize_map(feature_map: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Bring a map to another size, bilinearly; a map of that size already is returned as it is.
 
     Args:

@@ -12,6 +12,7 @@ first.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def sine_1d(length: int, channels: int, like: Tensor) -> Tensor:
 
 
 def sine_2d(
-    size: tuple[int, int], channels: int, like: Tensor, normalised: bool = True, column_first: bool = False
+    size: Sequence[int], channels: int, like: Tensor, normalised: bool = True, column_first: bool = False
 ) -> Tensor:
     """Positions of the cells of a map.
 

@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import ris_lib
+
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "ris_lib").rglob("*.py"))
 SCRIPTS = sorted(path for folder in ("book", "data_scripts", "studies") for path in (ROOT / folder).rglob("*.py"))
@@ -289,3 +291,12 @@ def test_every_fault_has_a_test_that_exists():
         assert places <= {place for kind, place, _ in rows if kind == fault}, f"{fault}: a line of the list has no test"
     assert {kind for kind, _, _ in rows} == set(FAULTS)
     assert absent_tests(section) == []
+
+
+def test_editors_see_what_the_package_imports_on_first_use():
+    """``ris_lib/__init__.py`` names its public things for Python and, once more, for type checkers."""
+    tree = ast.parse((ROOT / "ris_lib" / "__init__.py").read_text(encoding="utf-8"))
+    shown = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    homes = {name.name: imported.module for imported in shown.body for name in imported.names}
+    assert homes == ris_lib._HOMES
+    assert sorted(ris_lib.__all__) == sorted(["__version__", *homes])

@@ -86,13 +86,13 @@ def bench(
     """
     check_json(json)
     set_threads(threads)
-    device = pick_device(device)
+    place = pick_device(device)
     subjects = tuple(dict.fromkeys(subjects or (*SUBJECTS, "models")))
     measured = find_subjects(models) if "models" in subjects else []
     trained = (DEFAULT_MODEL,)
     if "train" in subjects and models != "*":
         trained = tuple(subject.name for subject in find_subjects(models) if not subject.overrides)
-    settings = Settings(seconds, patience, str(device), workers, size, storage, root, scale, trained, batch, precision)
+    settings = Settings(seconds, patience, str(place), workers, size, storage, root, scale, trained, batch, precision)
     if external is not None and len(measured) != 1:
         raise ValueError(
             f"--external is timed beside one model, and {len(measured)} would be measured; name one: ris bench models "
@@ -103,12 +103,12 @@ def bench(
     before = None if against is None else read_bench(against)
     if before is not None:
         check_asked(asked, before["asked"])
-    values = {**describe_environment(device), "asked": asked, "results": [], "models": []}
+    values = {**describe_environment(place), "asked": asked, "results": [], "models": []}
     for subject in (subject for subject in SUBJECTS if subject in subjects):
         with tqdm(measure(subject, settings), desc=f"measuring {subject}", unit=" numbers", delay=2.0) as bar:
             values["results"] += bar
     if measured:
-        values["models"] = _measure_models(measured, device, settings, function)
+        values["models"] = _measure_models(measured, place, settings, function)
     if before is not None:
         values["against"] = compare(values, before)
     report(tables_of(values), values, json)

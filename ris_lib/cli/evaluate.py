@@ -120,9 +120,9 @@ def tables(result: EvalResult) -> list[Table]:
     )
     spread = scores.intervals
     rows = [
-        ["mIoU", f"{scores.miou:.4f}", _interval(spread and spread["miou"])],
-        ["oIoU", f"{scores.oiou:.4f}", _interval(spread and spread["oiou"])],
-        *([f"Prec@{k}", f"{scores.prec[k]:.4f}", _interval(spread and spread["prec"][k])] for k in TENTHS),
+        ["mIoU", f"{scores.miou:.4f}", _interval(spread["miou"] if spread else None)],
+        ["oIoU", f"{scores.oiou:.4f}", _interval(spread["oiou"] if spread else None)],
+        *([f"Prec@{k}", f"{scores.prec[k]:.4f}", _interval(spread["prec"][k] if spread else None)] for k in TENTHS),
     ]
     shown = [make_table(title, ["score", "value", "95 % interval"], rows)]
     if result.groups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +77,7 @@ def predict(
     report([make_table(title, ["sentence", "mask", "score", "pixels"], rows, text=2)], values, json)
 
 
-def write_prediction(folder: Path, picture: np.ndarray, masks: Sequence[np.ndarray], values: dict[str, Any]) -> None:
+def write_prediction(folder: Path, picture: np.ndarray, masks: Iterable[np.ndarray], values: dict[str, Any]) -> None:
     """Write all files of a prediction, or none; files of these names are replaced together.
 
     Args:

@@ -29,7 +29,9 @@ def load_model(run: Path | None, model: str | None) -> ReferringSegmenter:
         ValueError: Both or neither is given; or as for ``load_run`` and ``create_model``.
         FileNotFoundError: As for ``load_run``.
     """
-    if (run is None) == (model is None):
-        given = "neither" if run is None else "both"
-        raise ValueError(f"{given} of --run FOLDER and --model NAME given; expected one of them.")
-    return load_run(run) if run is not None else create_model(model, pretrained=True)
+    if run is not None and model is None:
+        return load_run(run)
+    if model is not None and run is None:
+        return create_model(model, pretrained=True)
+    given = "neither" if run is None else "both"
+    raise ValueError(f"{given} of --run FOLDER and --model NAME given; expected one of them.")

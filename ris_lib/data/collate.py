@@ -149,7 +149,7 @@ class Collator:
             batch.masks = torch.stack(
                 [mask for k, sample in enumerate(samples) for mask in self._masks(sample, batch.to_network[k])]
             )
-            batch.targets = [expression.rle for expression in expressions]
+            batch.targets = [e.rle for e in expressions if e.rle is not None]  # all: the masks are made of them
         return batch
 
     def images_only(self, image: np.ndarray, sentences: Sequence[str]) -> Batch:

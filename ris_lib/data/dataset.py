@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from torch.utils.data import Dataset
 
 from ris_lib._names import unknown
@@ -96,9 +95,10 @@ class PictureArray:
         Raises:
             FileNotFoundError: There is no such array.
         """
-        if self._pictures is None:
-            self._pictures = np.load(self.path, mmap_mode="r")
-        return np.array(self._pictures[number])
+        pictures = self._pictures
+        if pictures is None:
+            pictures = self._pictures = np.load(self.path, mmap_mode="r")
+        return np.array(pictures[number])
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: the path, never the pixels."""
@@ -270,7 +270,7 @@ def load_dataset(
         raise ValueError(f"{name} needs root: the folder that holds {name}/ and images/.")
     root, split_by = Path(root), split_by or SPLIT_BY[name][0]
     index = refer_index(root, name, split_by).index
-    known = pc.unique(index.table["split"]).to_pylist()
+    known = index.table["split"].unique().to_pylist()
     if split not in known:
         raise unknown("split", split, known, of=f"{name} ({split_by}) in {root}")
     dataset = ReferringDataset(

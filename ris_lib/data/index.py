@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from ris_lib._names import unknown
 from ris_lib.data.cache import atomic_write
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported, where no type checker sees them
 
 #: Version of the table: a change of columns or of their meaning changes it, and older files are refused.
 VERSION = "2"

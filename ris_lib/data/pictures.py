@@ -89,7 +89,7 @@ def inspect_picture(path: str | os.PathLike) -> tuple[int, int]:
     if not path.is_file():
         raise FileNotFoundError(f"no picture at {path}; expected a file such as photo.jpg.")
     with _open(path) as image:
-        size, ends = (image.height, image.width), _ENDS.get(image.format)
+        size, ends = (image.height, image.width), _ENDS.get(image.format or "")
         _check_size(*size, str(path))
     with path.open("rb") as file:
         file.seek(-min(len(ends or b""), path.stat().st_size), os.SEEK_END)
@@ -149,7 +149,7 @@ def _from_array(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
         hint = "; move the channels to the end: image.transpose(1, 2, 0)" if image.shape[:1] in ((1,), (3,)) else ""
         raise ValueError(f"the picture's array has shape {image.shape}; expected (height, width, 3){hint}.")
-    _check_size(*image.shape[:2], "the picture's array")
+    _check_size(image.shape[0], image.shape[1], "the picture's array")
     image = _to_8_bits(image)
     if image.shape[2] == 4:
         return np.array(_on_white(Image.fromarray(np.ascontiguousarray(image))))

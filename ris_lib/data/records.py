@@ -180,7 +180,9 @@ def category_of(annotation: Mapping[str, Any], categories: Mapping[int, dict]) -
         ValueError: The class is no whole number.
     """
     number = annotation.get("category_id")
-    if number is not None and not is_whole(number):
+    if number is None:
+        return ""
+    if not is_whole(number):
         raise ValueError(f"annotation {annotation['id']} has category_id {short(number)}; expected a whole number.")
     return str(categories.get(number, {}).get("name", ""))
 
@@ -203,10 +205,11 @@ def size_of(image: Mapping[str, Any]) -> tuple[int | None, int | None]:
     Raises:
         ValueError: They are no positive whole numbers, or together more than any picture that we read has.
     """
-    size = image.get("height"), image.get("width")
-    if None in size:
+    height, width = image.get("height"), image.get("width")
+    if height is None or width is None:
         return None, None
-    if not all(is_whole(side) and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
+    size = height, width
+    if not all(is_whole(side) and side > 0 for side in size) or height * width > MAX_PIXELS:
         raise ValueError(
             f"image {image['id']} has height, width = {short(size)}; expected positive whole numbers, and at most "
             f"{MAX_PIXELS // 10**6} megapixels."

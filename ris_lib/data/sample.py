@@ -6,12 +6,16 @@ Every data set of this library, drawn or photographed, gives the same ``Sample``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-#: A run-length encoded mask as pycocotools writes it: ``{"size": [height, width], "counts": bytes}``.
-RLE = dict[str, Any]
+
+class RLE(TypedDict):
+    """A run-length encoded mask as pycocotools writes it: ``{"size": [height, width], "counts": bytes}``."""
+
+    size: list[int]
+    counts: str | bytes  # pycocotools reads both
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,9 @@ def to_rle(segmentation: list | dict[str, Any], height: int, width: int) -> RLE:
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
     if not parts:
         raise ValueError("the segmentation is empty; expected polygons or run lengths.")
-    rles = [_runs(part, height, width) if isinstance(part, dict) else _polygon(part, height, width) for part in parts]
-    return coco_mask.merge(rles)
+    return coco_mask.merge(
+        [_runs(part, height, width) if isinstance(part, dict) else _polygon(part, height, width) for part in parts]
+    )
 
 
 def to_polygons(mask: np.ndarray) -> list[list[int]]:
@@ -147,7 +148,8 @@ def _runs(runs: dict[str, Any], height: int, width: int) -> RLE:
         raise ValueError(f"its run lengths are a {type(counts).__name__}; expected a list or a string.")
     if sum(lengths) != height * width:
         raise ValueError(f"its run lengths add up to {short(sum(lengths))} pixels; the picture has {height * width}.")
-    return coco_mask.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
+    uncompressed: Any = {"size": [height, width], "counts": lengths}  # which pycocotools' stubs do not know
+    return coco_mask.frPyObjects(uncompressed, height, width)
 
 
 def _run_lengths(counts: bytes) -> list[int]:

@@ -157,7 +157,7 @@ def resize_mask(mask: np.ndarray, to_network: Tensor, size: Size) -> Tensor:
     return torch.from_numpy(np.array(resized, dtype=bool))
 
 
-def restore(maps: Tensor, to_network: Tensor, original_size: Size, mode: str = "bilinear") -> Tensor:
+def restore(maps: Tensor, to_network: Tensor, original_size: Sequence[int], mode: str = "bilinear") -> Tensor:
     """Bring maps from the network's picture back to the original pixels: the inverse of every resize above.
 
     Args:
@@ -185,7 +185,7 @@ def restore(maps: Tensor, to_network: Tensor, original_size: Size, mode: str = "
     return _sample(maps, to_network, original_size, mode, "border")
 
 
-def _sample(maps: Tensor, affine: Tensor, size: Size, mode: str, padding: str) -> Tensor:
+def _sample(maps: Tensor, affine: Tensor, size: Sequence[int], mode: str, padding: str) -> Tensor:
     """Read ``maps`` (n, h, w) at ``scale * p + offset`` for every pixel p of an output of ``size``."""
     points = []
     for k in (0, 1):  # rows, columns; float64 until the end, then grid_sample's coordinates: -1 and 1 are outer edges

@@ -165,7 +165,7 @@ class FusionNeck(nn.Module):
                 "ClipNeck: batch norm over the sentences of a batch needs at least two of them in training, got "
                 f"{len(sentence)}. Take larger batches, or norm='group'."
             )
-        size = tuple(middle.values.shape[-2:])
+        size = (middle.values.shape[2], middle.values.shape[3])
         gate = F.relu(self.sentence_norm(self.sentence_in(sentence)))[..., None, None]
         asked = replace(coarse, values=self.coarse_in(coarse.values)).for_sentences(image_index) * gate
         top = F.relu(self.coarse_norm(asked))

@@ -165,9 +165,9 @@ class Deformable(nn.Module):
             )
         self.channels = width if channels is None else channels
         self.out = nn.Conv2d(width, self.channels, 1)
-        for convolution in [block[0] for block in self.project]:
-            nn.init.xavier_uniform_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
+        for block in self.project:
+            nn.init.xavier_uniform_(block.get_parameter("0.weight"))
+            nn.init.zeros_(block.get_parameter("0.bias"))
 
         self.maps = (0, 1, 2, 3)
         self.reads: frozenset[str] = frozenset({"words"} if words else ())

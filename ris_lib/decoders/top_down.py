@@ -61,7 +61,8 @@ class SkipLevel(nn.Module):
             return replace(skip, values=self.join(torch.cat([raised.values, skip.values], dim=1)))
         kernels = self.join.weight.split([raised.values.shape[1], skip.values.shape[1]], dim=1)
         halves = [replace(m, values=F.conv2d(m.values, w, padding=1)) for m, w in zip((raised, skip), kernels)]
-        return FeatureMap(sum(half.for_sentences(image_index) for half in halves), skip.stride, per_sentence=True)
+        above, own = (half.for_sentences(image_index) for half in halves)
+        return FeatureMap(above + own, skip.stride, per_sentence=True)
 
 
 class TopDown(nn.Module):

@@ -3,17 +3,17 @@
 from ris_lib.encoders.bert import BertText
 from ris_lib.encoders.clip_image import ClipImage
 from ris_lib.encoders.clip_text import ClipText
-from ris_lib.encoders.staged import StagedEncoder
+from ris_lib.encoders.staged import ImageTower, StagedEncoder, TextTower
 from ris_lib.encoders.swin import SwinImage
 from ris_lib.encoders.timm_pyramid import TimmImage
 from ris_lib.encoders.tiny_image import TinyImage
 from ris_lib.encoders.tiny_text import TinyText
 
 #: Image towers by the name that a recipe uses.
-IMAGE_TOWERS = {"tiny": TinyImage, "swin": SwinImage, "timm": TimmImage, "clip": ClipImage}
+IMAGE_TOWERS: dict[str, type[ImageTower]] = {"tiny": TinyImage, "swin": SwinImage, "timm": TimmImage, "clip": ClipImage}
 
 #: Text towers by the name that a recipe uses.
-TEXT_TOWERS = {"tiny": TinyText, "bert": BertText, "clip": ClipText}
+TEXT_TOWERS: dict[str, type[TextTower]] = {"tiny": TinyText, "bert": BertText, "clip": ClipText}
 
 __all__ = [
     "IMAGE_TOWERS",
@@ -21,8 +21,10 @@ __all__ = [
     "BertText",
     "ClipImage",
     "ClipText",
+    "ImageTower",
     "StagedEncoder",
     "SwinImage",
+    "TextTower",
     "TimmImage",
     "TinyImage",
     "TinyText",

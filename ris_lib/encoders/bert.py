@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -188,6 +189,6 @@ class BertText(nn.Module):
         self.load_state_dict(weights)
 
 
-def _parts(model: nn.Module) -> nn.ModuleDict:
-    """What we use of the library's model, in our order."""
+def _parts(model: Any) -> Any:
+    """What we use of the library's model, in our order: an ``nn.ModuleDict``."""
     return nn.ModuleDict({"embeddings": model.embeddings, "layers": model.encoder.layer})

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +117,7 @@ class ClipImage(nn.Module):
         (torch.Size([1, 24, 2, 3]), None, (32, 64, 128, 24))
     """
 
-    strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)
+    strides = (4, 8, 16, 32)
     detail_channels = None
     detail_stride = None
     recompute = False
@@ -151,7 +150,7 @@ class ClipImage(nn.Module):
         self.channels = (4 * width, 8 * width, 16 * width, output_dim)
         # open_clip builds its own pool at once: the smallest there is, since ours takes its place
         self.net = ModifiedResNet(list(layers), output_dim=1, heads=1, image_size=32, width=width)
-        self.net.attnpool = GridAttentionPool(resolution // 32, 32 * width, heads, output_dim)
+        self.net.register_module("attnpool", GridAttentionPool(resolution // 32, 32 * width, heads, output_dim))
 
     def load_start(self) -> None:
         """Load the weights that ``start`` names; None leaves the fresh ones.

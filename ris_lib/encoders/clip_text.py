@@ -98,19 +98,19 @@ class ClipText(nn.Module):
         )
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.empty(width, embed_dim))
-        self._initialise()
+        self._initialise(self.text_projection)
 
-    def _initialise(self) -> None:
+    def _initialise(self, projection: Tensor) -> None:
         """The spreads of CLIP's own training (Radford et al. 2021, section 2.5, and released code)."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
-        nn.init.normal_(self.text_projection, std=self.width**-0.5)
+        nn.init.normal_(projection, std=self.width**-0.5)
         depth = (2 * len(self.blocks)) ** -0.5
         for block in self.blocks:
-            nn.init.normal_(block.attn.in_proj_weight, std=self.width**-0.5)
-            nn.init.normal_(block.attn.out_proj.weight, std=self.width**-0.5 * depth)
-            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * self.width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=self.width**-0.5 * depth)
+            nn.init.normal_(block.get_parameter("attn.in_proj_weight"), std=self.width**-0.5)
+            nn.init.normal_(block.get_parameter("attn.out_proj.weight"), std=self.width**-0.5 * depth)
+            nn.init.normal_(block.get_parameter("mlp.c_fc.weight"), std=(2 * self.width) ** -0.5)
+            nn.init.normal_(block.get_parameter("mlp.c_proj.weight"), std=self.width**-0.5 * depth)
 
     def load_start(self) -> None:
         """Load the weights that ``start`` names; None leaves the fresh ones.

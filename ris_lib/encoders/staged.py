@@ -10,6 +10,7 @@ all of its layers into group 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
@@ -17,15 +18,102 @@ from ris_lib.contract import Batch, Encoded, FeatureMap
 from ris_lib.encoders.recompute import run_block
 
 
+class Tower(Protocol):
+    """What both towers have.
+
+    Attributes:
+        recompute: See ``StagedEncoder.set_recompute``.
+    """
+
+    recompute: bool
+
+    def load_start(self) -> None:
+        """Read the published weights that ``start`` names; asked of a tower with a ``start`` only."""
+
+
+class ImageTower(Tower, Protocol):
+    """What an image tower has; where its stages cannot be told apart, see ``WholeImageTower``."""
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four maps, fine to coarse."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels per map pixel of the four maps."""
+        ...
+
+    @property
+    def detail_channels(self) -> int | None:
+        """Channels of the map for the detail merge, None where there is none."""
+        ...
+
+    @property
+    def detail_stride(self) -> int | None:
+        """Its input pixels per map pixel."""
+        ...
+
+    def stem(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``(I, 3, H, W)`` -> what stage 0 takes, and the detail map or None."""
+        ...
+
+    def stage(self, k: int, x: Tensor) -> Tensor:
+        """Stage ``k`` (0 to 3): ``(B, C_before, h, w)`` -> ``(B, channels[k], h', w')``."""
+        ...
+
+
+class WholeImageTower(Protocol):
+    """What an image tower with ``separable = False`` has in place of ``stem`` and ``stage``."""
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """``(I, 3, H, W)`` -> the four maps, fine to coarse."""
+        ...
+
+
+class TextTower(Tower, Protocol):
+    """What a text tower has.
+
+    Attributes:
+        vocabulary_size: Number of token ids.
+        width: Channels of a word, D.
+        sentence_width: Channels of ``sentence``, E.
+        last_group: Index of the last group that has layers; ``finish`` belongs after it.
+    """
+
+    vocabulary_size: int
+    width: int
+    sentence_width: int
+    last_group: int
+
+    def embed(
+        self, token_ids: Tensor, word_mask: Tensor, hidden: Tensor | None = None, stand_in: Tensor | None = None
+    ) -> Tensor:
+        """``(S, L)`` -> ``(S, L, D)``; see ``ModelState.encode_text`` for ``hidden`` and ``stand_in``."""
+        ...
+
+    def group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:
+        """Layers of group ``k`` (0 to 3): ``(S, L, D)`` -> ``(S, L, D)``."""
+        ...
+
+    def finish(self, words: Tensor) -> Tensor:
+        """What comes after the last group: ``(S, L, D)`` -> ``(S, L, D)``."""
+        ...
+
+    def sentence(self, words: Tensor, word_mask: Tensor, word_index: Tensor) -> Tensor:
+        """Final words ``(S, L, D)`` -> ``(S, E)``."""
+        ...
+
+    def drop_sentence(self) -> None:
+        """Leave out what only ``sentence`` needs: nobody will call it."""
+
+
 class StagedEncoder(nn.Module):
     """An image tower, a text tower and one fusion block or None for each of the four stages.
 
     Args:
-        image_tower: Has ``channels``, ``strides``, ``detail_channels``, ``detail_stride``, ``stem(images)`` and
-            ``stage(k, x)``. One whose stages cannot be told apart (``separable = False``) has ``maps(images)`` instead:
-            all four at once.
-        text_tower: Has ``width``, ``sentence_width``, ``last_group``, ``embed``, ``group``, ``finish``, ``sentence``.
-            Both towers have ``recompute``.
+        image_tower: A module, see ``ImageTower``.
+        text_tower: A module, see ``TextTower``.
         fusions: Four blocks or None.
 
     Raises:
@@ -41,7 +129,7 @@ class StagedEncoder(nn.Module):
 
     recompute = False
 
-    def __init__(self, image_tower: nn.Module, text_tower: nn.Module, fusions: Sequence[nn.Module | None]):
+    def __init__(self, image_tower: ImageTower, text_tower: TextTower, fusions: Sequence[nn.Module | None]):
         super().__init__()
         if len(fusions) != 4:
             raise ValueError(f"StagedEncoder: {len(fusions)} fusion entries; expected four (a block or None a stage).")
@@ -114,9 +202,10 @@ class StagedEncoder(nn.Module):
             hidden: ``(S, L)`` bool, True = hide this token, from the fusion blocks too; None hides nothing.
             stand_in: See ``ModelState.encode_text``.
         """
-        maps = None if self.separable else self.image_tower.maps(batch.images)
-        x, detail = self.image_tower.stem(batch.images) if self.separable else (None, None)
+        maps = None if self.separable else cast(WholeImageTower, self.image_tower).maps(batch.images)
+        x, detail = self.image_tower.stem(batch.images) if self.separable else (batch.images, None)
         words = self.text_tower.embed(batch.token_ids, batch.word_mask, hidden, stand_in)
+        detail_stride = self.image_tower.detail_stride
         pyramid, per_sentence, explanation = [], False, {}
         for k, stride in enumerate(self.strides):
             x = self.image_tower.stage(k, x) if maps is None else maps[k]
@@ -142,7 +231,7 @@ class StagedEncoder(nn.Module):
             word_mask=batch.word_mask,
             word_index=batch.word_index,
             image_index=batch.image_index,
-            detail=None if detail is None else FeatureMap(detail, self.image_tower.detail_stride),
+            detail=None if detail is None or detail_stride is None else FeatureMap(detail, detail_stride),
             explanation=explanation,
             image_map=image_map,
         )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 LISTED = 4
 
 
-def read_pretrained(model_class: type, start: str, tower: str, **options: Any) -> nn.Module:
+def read_pretrained(model_class: type, start: str, tower: str, **options: Any) -> Any:
     """A whole model of the library ``transformers``, with its published weights.
 
     Args:

@@ -17,6 +17,7 @@ blocks that want them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -187,7 +188,7 @@ class _FeedForward(nn.Module):
     The library leaves out the attention alone. Swin (Liu et al. 2021) leaves out both branches, and so do we.
     """
 
-    def __init__(self, net: nn.Module, drop_path: float):
+    def __init__(self, net: Any, drop_path: float):
         super().__init__()
         from torchvision.ops import StochasticDepth  # imported here for the same reason as the library above
 
@@ -198,8 +199,8 @@ class _FeedForward(nn.Module):
         return self.drop_path(self.fc2(self.activation(self.fc1(tokens))))
 
 
-def _parts(model: nn.Module) -> nn.ModuleDict:
-    """What we use of the library's model, in our order."""
+def _parts(model: Any) -> Any:
+    """What we use of the library's model, in our order: an ``nn.ModuleDict``."""
     layers = model.encoder.layers
     return nn.ModuleDict(
         {
@@ -210,7 +211,7 @@ def _parts(model: nn.Module) -> nn.ModuleDict:
     )
 
 
-def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+def _as_map(tokens: Tensor, size: Sequence[int]) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, size)
 
 

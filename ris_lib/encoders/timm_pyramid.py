@@ -78,7 +78,7 @@ class TimmImage(nn.Module):
         self.channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
         stages = _cut(net, model)
         self.separable = stages is not None
-        if self.separable:
+        if stages is not None:
             self.stages = stages
         else:
             self.net = net
@@ -156,7 +156,7 @@ class TimmImage(nn.Module):
         check_fit(self, weights, str(self.start))
         self.load_state_dict(weights)
 
-    def _build(self) -> tuple[nn.Module, bool]:
+    def _build(self) -> tuple[Any, bool]:
         """The network in timm's wrapper for features, with fresh weights; and whether it works in windows."""
         import timm
 
@@ -194,7 +194,8 @@ class TimmImage(nn.Module):
         try:
             return timm.create_model(full, pretrained=True, **options)
         except OSError as error:
-            hub_id = timm.get_pretrained_cfg(full).hf_hub_id or f"timm/{full}"
+            known = timm.get_pretrained_cfg(full)
+            hub_id = (known and known.hf_hub_id) or f"timm/{full}"
             raise not_here("TimmImage", full, str(error), hub_id=hub_id) from error
         except Exception as error:  # whatever a damaged or foreign file does to its reader
             raise ValueError(
@@ -220,7 +221,7 @@ class TimmImage(nn.Module):
             ) from error
 
     def _call(self, net: nn.Module, x: Tensor) -> Any:
-        if not self.recompute or not self.separable:
+        if not self.recompute or not isinstance(net, nn.Sequential):  # a stage is one, a whole network is not
             return run_block(net, x, recompute=self.recompute)
         for module in net:
             if type(module) is nn.Sequential:
@@ -230,7 +231,7 @@ class TimmImage(nn.Module):
         return x
 
 
-def _cut(net: nn.Module, model: str) -> nn.ModuleList | None:
+def _cut(net: Any, model: str) -> nn.ModuleList | None:
     """Four stages, each ending with a map; None where the network is no list of modules."""
     from timm.models import FeatureDictNet
 
@@ -239,7 +240,7 @@ def _cut(net: nn.Module, model: str) -> nn.ModuleList | None:
         steps, ends = list(net.items()), set(net.return_layers)
     elif children in MOBILE:
         steps = [(name, child) for name, child in net.named_children() if name != "blocks"]
-        steps += [(f"blocks_{index}", block) for index, block in enumerate(net.blocks)]
+        steps += [(f"blocks_{index}", block) for index, block in enumerate(net.get_submodule("blocks").children())]
         ends = {name.replace(".", "_") for name in net.feature_info.module_name()}
     else:
         return None

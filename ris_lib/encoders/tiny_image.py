@@ -16,6 +16,7 @@ sizes are our decision, chosen so that a model learns the drawn scenes on two CP
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +145,7 @@ class TinyImage(nn.Module):
 
     def stage(self, k: int, x: Tensor) -> Tensor:
         """Stage ``k`` (0 to 3): ``(B, C_before, h, w)`` -> ``(B, C_k, h', w')``; it reduces the size first."""
-        return run_blocks(self.stages[k], x, recompute=self.recompute)
+        return run_blocks(cast(nn.Sequential, self.stages[k]), x, recompute=self.recompute)
 
     def load_start(self) -> None:
         """Read the weights that ``start`` names; see ``ris_lib.encoders.tiny_start``."""

@@ -114,7 +114,7 @@ class TinyText(nn.Module):
 
     def group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:
         """Layers of group ``k`` (0 to 3): ``(S, L, D)`` -> ``(S, L, D)``. Padding is never looked at."""
-        for layer in self.layers[k]:
+        for layer in self.layers[k].children():
             words = run_block(layer, words, mask=word_mask, recompute=self.recompute)
         return words
 

@@ -91,7 +91,7 @@ class Settings:
             {'subjects': ['index'], 'scales': [1]}
         """
         names = {name: None for subject in subjects for name in _DECIDING.get(subject, ())}
-        values = {name: list(getattr(self, name)) for name in names}
+        values: dict[str, Any] = {name: list(getattr(self, name)) for name in names}
         if "data" in subjects:
             values["photographs"] = self.root is not None
         return {"subjects": sorted(subjects), **values}

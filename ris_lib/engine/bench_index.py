@@ -73,7 +73,8 @@ def measure_index(scales: Sequence[int] = (1,), divide: int = 1) -> Iterator[dic
 
 def _middle(values: Sequence[int | None]) -> int | None:
     """The number in the middle; None where the system does not tell."""
-    return None if None in values else sorted(values)[len(values) // 2]
+    known = [value for value in values if value is not None]
+    return sorted(known)[len(known) // 2] if len(known) == len(values) else None
 
 
 def _in_fresh_process(task: str, folder: str) -> list[_Step]:

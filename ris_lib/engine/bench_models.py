@@ -11,7 +11,8 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +22,9 @@ from ris_lib.engine.bench_timing import Timing, interleave, matrix_product
 from ris_lib.engine.counting import build_shapes, count_parameters, full_batch, model_flops
 from ris_lib.engine.memory import PeakMemory
 from ris_lib.models import ReferringSegmenter, create_model, list_models
+
+if TYPE_CHECKING:
+    import torch._dynamo.exc  # PyTorch itself imports it where it is asked for
 
 #: Number formats of ``measure_model``. ``compiled`` is fp32 through ``torch.compile``.
 PRECISIONS = ("fp32", "bf16", "compiled")
@@ -234,7 +238,7 @@ def _run(
         with _inference(device, precision):
             called(batch)
 
-    def compare() -> None:
+    def compare(external: External) -> None:
         with _inference(device, precision):
             external(*_inputs(batch))
 
@@ -250,7 +254,9 @@ def _run(
         predict()
         values["forward_bytes"] = memory.peak()
         multiply, product_flops = matrix_product(device, torch.bfloat16 if precision == "bf16" else torch.float32)
-        works = {"forward": predict, "product": multiply} | ({} if external is None else {"external": compare})
+        works = {"forward": predict, "product": multiply} | (
+            {} if external is None else {"external": partial(compare, external)}
+        )
         timings = interleave(works, seconds, patience, device)
         forward, product = timings["forward"].median, timings["product"].median
         values |= _spread("forward", timings["forward"]) | {"rounds": len(timings["forward"].rounds)}

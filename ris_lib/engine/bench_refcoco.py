@@ -33,7 +33,14 @@ _WORDS = (0.12, 0.2, 0.24, 0.18, 0.12, 0.07, 0.04, 0.03)  # how many sentences h
 _VOCABULARY = 3000
 
 
-def write_refcoco(out: str | Path, scale: int = 1, divide: int = 1) -> dict[str, Counts]:
+class KnownCounts(Counts):
+    """Counts of which none is left open."""
+
+    images: int
+    sentences: int
+
+
+def write_refcoco(out: str | Path, scale: int = 1, divide: int = 1) -> dict[str, KnownCounts]:
     """Write ``refs(unc).p`` and ``instances.json``; ``load_dataset("refcoco", split, root=out)`` reads them.
 
     There are no photographs: sentences, boxes and masks can be read, pictures cannot. The same numbers give the same
@@ -59,10 +66,10 @@ def write_refcoco(out: str | Path, scale: int = 1, divide: int = 1) -> dict[str,
         if value < 1:
             raise ValueError(f"{name}={value}; expected a whole number of at least 1.")
     counts = {
-        split: Counts(*(value * scale // divide for value in official))
+        split: KnownCounts(*(value * scale // divide for value in official if value is not None))
         for split, official in OFFICIAL[NAME, SPLIT_BY].items()
     }
-    if not all(min(count) for count in counts.values()):
+    if not all(min(c.images, c.refs, c.sentences) for c in counts.values()):
         raise ValueError(f"scale={scale}, divide={divide}; a split would have no picture. Take a larger part.")
     check_new_folder(out)
     folder = Path(out) / NAME

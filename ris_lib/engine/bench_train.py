@@ -18,6 +18,7 @@ import torch
 from ris_lib.contract import Batch
 from ris_lib.engine.bench_timing import interleave
 from ris_lib.engine.counting import full_batch
+from ris_lib.engine.device import channels_last
 from ris_lib.engine.memory import PeakMemory
 from ris_lib.engine.optimizer import freeze, make_optimizer
 from ris_lib.models import ReferringSegmenter, create_model
@@ -63,7 +64,7 @@ def measure_train(
     for name in names:
         for way, prepare in WAYS.items():
             memory = PeakMemory(device)
-            model = create_model(name).to(device, memory_format=torch.channels_last).train()
+            model = channels_last(create_model(name).to(device)).train()
             prepare(model)
             optimizer = _optimizer(model)
             for precision in (precision for precision in precisions if precision != "compiled"):

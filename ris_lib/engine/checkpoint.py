@@ -83,7 +83,7 @@ def checkpoint_step(checkpoint: Path) -> int:
         >>> checkpoint_step(Path("runs/a/checkpoints/step_00000200"))
         200
     """
-    return int(_NAME.fullmatch(checkpoint.name)[1])
+    return int(checkpoint.name.removeprefix("step_"))
 
 
 def load_checkpoint(checkpoint: Path, recipe: str) -> tuple[ReferringSegmenter, dict[str, Any]]:

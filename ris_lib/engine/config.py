@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ris_lib._names import unknown
 
@@ -21,6 +21,8 @@ FREE_ON_RESUME = frozenset(
 _HIGHEST_SEED, _HIGHEST_RATE = 2**64 - 1, 1000
 
 _CHANGES = '{"head": {"queries": 4}}'
+
+_Value = TypeVar("_Value")
 
 _AT_LEAST = {
     "steps": 1,
@@ -193,6 +195,21 @@ class TrainConfig:
                     f"the run in {self.out} has {f.name}={theirs!r}, and {mine!r} was asked for. A run is continued "
                     f"as it was started: leave {f.name} out, or start another run in another folder."
                 )
+
+
+def decided(value: _Value | None, name: str) -> _Value:
+    """The value of a setting that complete settings have: the run's own, or the recipe's.
+
+    Raises:
+        ValueError: There is none.
+
+    Example:
+        >>> decided(TrainConfig(out="runs/a", steps=20).steps, "steps")
+        20
+    """
+    if value is None:
+        raise ValueError(f"the settings have {name}=None, and nothing decides it; set it, or start another run.")
+    return value
 
 
 def _as_json(changes: str | Mapping[str, Any]) -> str:

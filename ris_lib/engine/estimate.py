@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import cast
 
 import torch
 from tqdm import tqdm
 
 from ris_lib.contract import Batch
 from ris_lib.engine import run
-from ris_lib.engine.config import TrainConfig
+from ris_lib.engine.config import TrainConfig, decided
 from ris_lib.engine.device import deterministic
 from ris_lib.engine.expect import StepCost, duration, evaluations_left, measure, plan, plural
 from ris_lib.engine.loader import step_loader
@@ -130,6 +131,7 @@ def estimate(config: TrainConfig, price: float | None = None, progress: bool = T
         raise ValueError(f"the run in {config.out} is complete; there is nothing left to estimate.")
     ready = prepare(config)
     device, processes = ready.accelerator.device, ready.accelerator.num_processes
+    steps = decided(config.steps, "steps")
     stop = ready.start + WARM_UP + MEASURED  # beyond the run's end, where it is short: batches never end
     sizes: list[int] = []
     loader = _noted(step_loader(ready.batches, ready.start, stop, config.workers, device.type == "cuda"), sizes)
@@ -138,21 +140,21 @@ def estimate(config: TrainConfig, price: float | None = None, progress: bool = T
         numbers = count(ready.start)
 
         def one() -> None:
-            take_step(ready, loader, min(next(numbers), config.steps - 1))
+            take_step(ready, loader, min(next(numbers), steps - 1))
             bar.update()
 
         cost = measure(one, device, _kept(ready), WARM_UP, MEASURED)
     memory = None if cost.memory is None else int(highest(cost.memory, device))
     counted = torch.tensor(sum(sizes[-MEASURED * config.accumulate :]), device=device)
-    evaluations = evaluations_left(config, ready.start)
+    evaluations, examined = evaluations_left(config, ready.start), ready.examined
     found = Estimate(
         plan=plan(config, ready.start, device, processes),
-        pictures=config.images_per_step,
-        sentences=ready.accelerator.reduce(counted, "sum").item() / MEASURED,
+        pictures=decided(config.images_per_step, "images_per_step"),
+        sentences=cast(torch.Tensor, ready.accelerator.reduce(counted, "sum")).item() / MEASURED,
         cost=StepCost(cost.seconds, cost.measured, memory),
-        steps=config.steps - ready.start,
+        steps=steps - ready.start,
         evaluations=evaluations,
-        evaluation=_evaluation(ready) if evaluations else 0.0,
+        evaluation=_evaluation(ready, len(examined)) if evaluations and examined is not None else 0.0,
         processes=processes,
         price=price,
     )
@@ -176,14 +178,14 @@ def _kept(ready: Ready) -> int:
     return sum(local(tensor).nbytes for tensor in held)
 
 
-def _evaluation(ready: Ready) -> float:
-    """Seconds of one evaluation, from some of its pictures."""
+def _evaluation(ready: Ready, pictures: int) -> float:
+    """Seconds of one evaluation of so many pictures, from some of them."""
     most = _PICTURES * ready.accelerator.num_processes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sentences that cannot be read the run itself will speak
         ready.evaluate(max(1, most // 5))
         result = ready.evaluate(most)
-    return result.seconds * len(ready.examined) / result.counts["images"]
+    return result.seconds * pictures / result.counts["images"]
 
 
 def _short(value: float) -> str:

@@ -247,6 +247,7 @@ def _score_images(
     rules: Protocol, probabilities: Tensor, batch: Batch, asked: list[tuple[Expression, ...]]
 ) -> list[_Row]:
     """What the sentences of a batch scored, picture by picture."""
+    assert batch.image_id is not None  # a collator made it of samples
     rows = []
     for k, expressions in enumerate(asked):
         size = tuple(batch.original_size[k].tolist())

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from ris_lib.engine.config import TrainConfig
+from ris_lib.engine.config import TrainConfig, decided
 from ris_lib.engine.device import deterministic, synchronise
 from ris_lib.engine.loader import StepBatches
 from ris_lib.engine.memory import PeakMemory
@@ -63,7 +63,7 @@ def announce(accelerator: Accelerator, model: nn.Module, batches: StepBatches, c
         config: Complete settings.
         done: Number of steps that were done before.
     """
-    if config.steps - done < FEWEST:
+    if decided(config.steps, "steps") - done < FEWEST:
         return
     cost = measure_step(model, batches, done, accelerator.device, config.workers)
     if accelerator.is_main_process:
@@ -188,7 +188,8 @@ def describe(config: TrainConfig, done: int, cost: StepCost, device: torch.devic
         >>> describe(config, 0, StepCost(0.38, 2, None), torch.device("mps"))
         'baseline_tiny, 600 steps on mps: about 4 minutes (0.38 s a step, measured on 2 steps)'
     """
-    text = f"{plan(config, done, device, processes)}: about {duration((config.steps - done) * cost.seconds)} "
+    left = decided(config.steps, "steps") - done
+    text = f"{plan(config, done, device, processes)}: about {duration(left * cost.seconds)} "
     text += f"({float(f'{cost.seconds:.2g}'):g} s a step, measured on {plural(cost.measured, 'step')})"
     if times := evaluations_left(config, done):
         text += f" and {plural(times, 'evaluation')}"
@@ -210,7 +211,7 @@ def plan(config: TrainConfig, done: int, device: torch.device, processes: int) -
         >>> plan(TrainConfig(out="runs/a", model="lavt_tiny", steps=600), 200, torch.device("mps"), 1)
         'lavt_tiny, the last 400 of 600 steps on mps'
     """
-    left = config.steps - done
+    left = decided(config.steps, "steps") - done
     steps = f"the last {left} of {config.steps} steps" if done else f"{left} steps"
     place = device.type + (f", {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else "")
     return f"{config.model}, {steps} on {place}" + (f", {processes} processes" if processes > 1 else "")
@@ -223,7 +224,8 @@ def evaluations_left(config: TrainConfig, done: int) -> int:
         >>> evaluations_left(TrainConfig(out="runs/a", steps=600, evaluate_every=100), 250)
         4
     """
-    return config.steps // config.evaluate_every - done // config.evaluate_every if config.evaluate_every else 0
+    every = config.evaluate_every
+    return decided(config.steps, "steps") // every - done // every if every else 0
 
 
 def _kept(model: nn.Module) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ris_lib.engine.config import TrainConfig
+from ris_lib.engine.device import Model
 from ris_lib.engine.sharded import check_sharding, is_sharded
 
 #: Launches that this training cannot be part of.
@@ -37,7 +38,7 @@ def check_launch(accelerator: Accelerator, config: TrainConfig) -> None:
         check_sharding(accelerator, config)
 
 
-def synchronise_batch_norm(model: nn.Module, device: torch.device, processes: int) -> nn.Module:
+def synchronise_batch_norm(model: Model, device: torch.device, processes: int) -> Model:
     """Let batch norms take mean and variance over the pictures of all processes, where there are several.
 
     PyTorch can do it on GPUs only. Names and numbers of the weights stay, so a checkpoint does not tell.
@@ -54,6 +55,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device, processes: in
         UserWarning: There are several processes on a device where it cannot be done.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.BatchNorm2d(2))
         >>> synchronise_batch_norm(model, torch.device("cuda"), processes=2)[0]
         SyncBatchNorm(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
@@ -70,9 +72,9 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device, processes: in
             stacklevel=2,
         )
         return model
-    from timm.layers import convert_sync_batchnorm  # PyTorch's own would lose the activations in timm's norms
+    from timm.layers.norm_act import convert_sync_batchnorm  # PyTorch's own would lose the activations in timm's norms
 
-    return convert_sync_batchnorm(model)
+    return cast(Model, convert_sync_batchnorm(model))  # it keeps the class of a model with batch norms inside
 
 
 def check_compiler(device: torch.device) -> None:

@@ -66,8 +66,8 @@ def parameter_groups(
         >>> [g["rate_factor"] for g in parameter_groups(layer, 0.1, {"0.": 0.1})]
         [1.0, 1.0, 0.1]
     """
-    factors = {}
-    for prefix, parameters in _by_prefix(model, rate_factors or {}).items():
+    factors, rate_factors = {}, rate_factors or {}
+    for prefix, parameters in _by_prefix(model, rate_factors).items():
         if not parameters:
             raise ValueError(f"rate_factors={dict(rate_factors)}: no parameter's name begins with {prefix!r}.")
         factors |= {id(parameter): float(rate_factors[prefix]) for parameter in parameters}
@@ -105,7 +105,8 @@ def make_optimizer(
     groups = parameter_groups(model, weight_decay, rate_factors)
     if not groups:
         raise ValueError("the model has no trainable parameter; set requires_grad on what shall be trained.")
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=tuple(betas))
+    first, second = betas
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second))
     set_learning_rate(optimizer, learning_rate)
     return optimizer
 
@@ -144,6 +145,5 @@ def learning_rate_at(step: int, steps: int, peak: float, warmup: int = 0, schedu
     done = (step - warmup) / max(1, steps - warmup)
     if schedule == "step":
         return peak * (1.0 if step < _DROP_AT * steps else _DROP_TO)
-    return peak * {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}.get(
-        schedule, (1 - done) ** _POWER
-    )
+    falls = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "polynomial": (1 - done) ** _POWER}
+    return peak * falls[schedule]

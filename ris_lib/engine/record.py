@@ -92,7 +92,7 @@ def recorder(
     ):
 
         def record(row: Row) -> None:
-            accelerator.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
+            accelerator.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
             if metrics is not None:
                 metrics.write(row)
             bar.set_postfix_str(f"loss {row['loss']:.3f}", refresh=False)

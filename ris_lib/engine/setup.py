@@ -14,7 +14,7 @@ import torch
 from ris_lib.data import ReferringDataset, load_dataset
 from ris_lib.data.screen import screen
 from ris_lib.data.tokenizers import WordTokenizer
-from ris_lib.engine.config import FREE_ON_RESUME, TrainConfig
+from ris_lib.engine.config import FREE_ON_RESUME, TrainConfig, decided
 from ris_lib.engine.run import check_free, is_run, read_run_config, skipped_pictures
 from ris_lib.engine.shuffle import same_sentence, shuffle_sentences
 from ris_lib.models import ReferringSegmenter, create_model, list_models, recipe
@@ -51,10 +51,8 @@ def settle(config: TrainConfig) -> TrainConfig:
         given = {f.name: getattr(config, f.name) for f in fields(config) if f.name in FREE_ON_RESUME}
         defaults = {f.name: f.default for f in fields(config)}
         return replace(saved, **{name: value for name, value in given.items() if value != defaults[name]})
-    if config.model is None:
-        if config.resume:
-            raise FileNotFoundError(f"there is no run in {config.out} to continue; name a model to start one there.")
-        raise ValueError(f"no model is named; choose one: {', '.join(list_models())}.")
+    if config.model is None and config.resume:
+        raise FileNotFoundError(f"there is no run in {config.out} to continue; name a model to start one there.")
     settled = asked_for(config)
     check_free(config.out)
     missing = {name: settled.training[name] for name in _OF_RECIPE if getattr(config, name) is None}
@@ -66,7 +64,13 @@ def settle(config: TrainConfig) -> TrainConfig:
 
 
 def asked_for(config: TrainConfig) -> ModelConfig:
-    """The configuration of the run's model: its recipe with the run's changes."""
+    """The configuration of the run's model: its recipe with the run's changes.
+
+    Raises:
+        ValueError: No model is named, or the changes do not fit it.
+    """
+    if config.model is None:
+        raise ValueError(f"no model is named; choose one: {', '.join(list_models())}.")
     return recipe(config.model).override(**json.loads(config.changes or "{}"))
 
 
@@ -136,5 +140,5 @@ def new_model(config: TrainConfig, dataset: ReferringDataset) -> ReferringSegmen
         tokenizer = WordTokenizer.from_sentences(dataset.sentences(), base.tokenizer["length"])
         changes["tokenizer"] = tokenizer.to_config()
     torch.manual_seed(config.seed)
-    pretrained = config.start if trained or config.start == ENCODERS else False
-    return create_model(config.model, pretrained, **changes).train()
+    pretrained = False if config.start is None or config.start == FRESH else config.start
+    return create_model(decided(config.model, "model"), pretrained, **changes).train()

@@ -15,16 +15,20 @@ pictures need.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 
 from ris_lib._shown import listing
 from ris_lib.contract import MaskOutput
 from ris_lib.engine.config import TrainConfig
+from ris_lib.engine.device import Model
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
@@ -42,7 +46,7 @@ def check_sharding(accelerator: Accelerator, config: TrainConfig) -> None:
     Raises:
         ValueError: The message says which line of the launch's configuration, or which setting, is to be changed.
     """
-    plugin = accelerator.state.fsdp_plugin
+    plugin = _plugin(accelerator)
     refused = {
         "fsdp_version: 1": (plugin.fsdp_version != 2, "take fsdp_version: 2"),
         "fsdp_auto_wrap_policy": (plugin.auto_wrap_policy is not None, "take NO_WRAP: the model is one unit"),
@@ -54,6 +58,12 @@ def check_sharding(accelerator: Accelerator, config: TrainConfig) -> None:
     for what, (found, way_out) in refused.items():
         if found:
             raise ValueError(f"FSDP with {what} does not work in this training; {way_out}.")
+
+
+def _plugin(accelerator: Accelerator) -> FullyShardedDataParallelPlugin:
+    plugin = accelerator.state.fsdp_plugin
+    assert plugin is not None  # a launch with FSDP has one
+    return plugin
 
 
 def shard(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
@@ -75,7 +85,7 @@ def shard(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Opt
             f"FSDP cannot cut up {listing(single)}: single numbers without dimensions. Launch this model with "
             "distributed_type MULTI_GPU, which keeps weights whole."
         )
-    plugin = accelerator.state.fsdp_plugin
+    plugin = _plugin(accelerator)
     plugin.cpu_ram_efficient_loading = False  # every process has made the same model
     plugin.mixed_precision_policy = None  # autocast, as everywhere here: the policy would not see inside of a batch
     _show_outputs()
@@ -83,7 +93,7 @@ def shard(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Opt
     return in_precision(accelerator, model), optimizer
 
 
-def in_precision(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+def in_precision(accelerator: Accelerator, model: Model) -> Model:
     """Let a model compute in the number format of the run, as accelerate does for models that are not cut up."""
     forward = model.forward
 
@@ -149,7 +159,7 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if _is_part(tensor) else tensor
 
 
-def _is_part(tensor: Any) -> bool:
+def _is_part(tensor: Any) -> TypeGuard[DTensor]:
     """Whether this is a DTensor; PyTorch has none where it was built without ``torch.distributed``."""
     return hasattr(tensor, "full_tensor")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from ris_lib.data import ReferringDataset
 from ris_lib.data.cache import atomic_write, remove_partial
 from ris_lib.engine import run
 from ris_lib.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from ris_lib.engine.config import TrainConfig
-from ris_lib.engine.device import deterministic, pick_device
+from ris_lib.engine.config import TrainConfig, decided
+from ris_lib.engine.device import channels_last, deterministic, pick_device
 from ris_lib.engine.environment import describe_environment
 from ris_lib.engine.evaluate import EvalResult, evaluate
 from ris_lib.engine.expect import announce
@@ -83,7 +83,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
     if run.is_complete(config.out):
         logger.info("the run in %s is complete", config.out)
         return config.out
-    ready = prepare(config)
+    steps, ready = decided(config.steps, "steps"), prepare(config)
     accelerator, plain, optimizer, start = ready.accelerator, ready.plain, ready.optimizer, ready.start
     if progress:
         announce(accelerator, ready.alone, ready.batches, config, start)
@@ -92,16 +92,16 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
         read = [part for part in (ready.batches.dataset, ready.examined) if part]
         _open_folder(config, start, accelerator.device, read)
     accelerator.wait_for_everyone()
-    loader = step_loader(ready.batches, start, config.steps, config.workers, accelerator.device.type == "cuda")
+    loader = step_loader(ready.batches, start, steps, config.workers, accelerator.device.type == "cuda")
     columns = ["step", "loss", *plain.weights, "gradient_norm", "learning_rate", "seconds"]
     columns += ["miou", "oiou"] if ready.examined else []
     with (
         deterministic(),
         watched_workers(),
         StopRequest() as stop,
-        recorder(accelerator, config.out, columns, start, config.steps, progress) as record,
+        recorder(accelerator, config.out, columns, start, steps, progress) as record,
     ):
-        for step in range(start, config.steps):
+        for step in range(start, steps):
             began = time.perf_counter()
             row = take_step(ready, loader, step)
             row |= {"step": step + 1, "seconds": round(time.perf_counter() - began, 4)}
@@ -110,7 +110,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
                 row |= {"miou": result.scores.miou, "oiou": result.scores.oiou}
             record(row)
             code = int(highest(stop.code, accelerator.device))  # all processes stop together
-            last = step + 1 == config.steps
+            last = step + 1 == steps
             if code or last or (step + 1) % config.checkpoint_every == 0:
                 scaler = accelerator.scaler and accelerator.scaler.state_dict()
                 state = {"optimizer": gathered(optimizer.state_dict()), "scaler": scaler}
@@ -120,8 +120,7 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
             if code and not last:
                 accelerator.wait_for_everyone()  # a launcher ends all others once one has left
                 raise Stopped(
-                    f"stopped after step {step + 1} of {config.steps}; continue with: "
-                    f"ris train --out {config.out} --resume",
+                    f"stopped after step {step + 1} of {steps}; continue with: ris train --out {config.out} --resume",
                     code,
                 )
         if accelerator.is_main_process:
@@ -170,7 +169,13 @@ class Ready:
         return self.plain
 
     def evaluate(self, limit: int | None = None) -> EvalResult:
-        """What the weights of now score on ``examined``. Every process must call this: each takes a share."""
+        """What the weights of now score on ``examined``. Every process must call this: each takes a share.
+
+        Raises:
+            ValueError: Nothing is evaluated along the way.
+        """
+        if self.examined is None:
+            raise ValueError("this run evaluates nothing along the way; set evaluate_every.")
         device = self.accelerator.device
         result = evaluate(self.whole(), self.examined, limit=limit, intervals=False, progress=False, device=device)
         if is_sharded(self.accelerator):
@@ -198,21 +203,20 @@ def prepare(config: TrainConfig) -> Ready:
     examined = load_split(config, config.evaluate_split, config.evaluate_limit) if config.evaluate_every else None
     checkpoint = latest_checkpoint(config.out / run.CHECKPOINTS)
     if checkpoint is None:
-        model, state = new_model(config, dataset), {"step": 0}
+        model, state = new_model(config, dataset), dict[str, Any](step=0)
     else:
-        model, state = load_checkpoint(checkpoint, config.model)
+        model, state = load_checkpoint(checkpoint, decided(config.model, "model"))
     model.encoder.set_recompute(config.recompute)
     model = synchronise_batch_norm(model, accelerator.device, accelerator.num_processes)
-    # Channels last in memory: convolutions are faster, and the (S, N, C) views of fusion blocks need no copies.
-    if not is_sharded(accelerator):  # PyTorch cannot cut such weights up
-        model = model.to(memory_format=torch.channels_last)
+    if not is_sharded(accelerator):  # PyTorch cannot cut up weights that lie so in memory
+        model = channels_last(model)
     settings, start = model.config.training, state["step"]
     batches = StepBatches(
         dataset,
         model.collator(),
         config.seed,
-        config.images_per_step,
-        config.sentences_per_image,
+        decided(config.images_per_step, "images_per_step"),
+        decided(config.sentences_per_image, "sentences_per_image"),
         config.accumulate,
         accelerator.process_index,
         accelerator.num_processes,
@@ -238,7 +242,7 @@ def prepare(config: TrainConfig) -> Ready:
     if state.get("scaler") and accelerator.scaler:
         accelerator.scaler.load_state_dict(state["scaler"])
     if config.compile:
-        model = torch.compile(model)
+        model = cast(nn.Module, torch.compile(model))
     return Ready(config, accelerator, model, plain, optimizer, batches, examined, settings, start)
 
 
@@ -283,9 +287,8 @@ def take_step(ready: Ready, loader: Iterator[Batch], step: int) -> dict[str, flo
     """
     config, settings = ready.config, ready.settings
     torch.manual_seed(_step_seed(config.seed, step, ready.accelerator.process_index))
-    rate = learning_rate_at(
-        step, config.steps, settings["learning_rate"], settings["warmup_steps"], settings["schedule"]
-    )
+    steps, warmup = decided(config.steps, "steps"), settings["warmup_steps"]
+    rate = learning_rate_at(step, steps, settings["learning_rate"], warmup, settings["schedule"])
     set_learning_rate(ready.optimizer, rate)
     clip = settings["gradient_clip"]
     row = _optimise(ready.accelerator, ready.model, ready.optimizer, loader, config, clip, step)
@@ -313,12 +316,13 @@ def _optimise(
             output = model(batch.to(accelerator.device, non_blocking=True), with_losses=True)
             losses = {"loss": output.loss, **output.losses}
             values = torch.stack([value.detach().float() for value in losses.values()])
-            values = dict(zip(losses, accelerator.reduce(values, "mean").tolist()))
+            values = dict(zip(losses, cast(torch.Tensor, accelerator.reduce(values, "mean")).tolist()))
             if not math.isfinite(values["loss"]):
                 raise ValueError(_not_finite(f"the loss is {values['loss']} ({values})", config, step, batch))
             accelerator.backward(output.loss)
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
+                assert norm is not None  # DeepSpeed alone gives none, and is refused
                 norm = float(full(norm))
                 if not math.isfinite(norm) and accelerator.scaler is None:  # a scaler skips such a step
                     raise ValueError(_not_finite(f"the gradient's norm is {norm}", config, step, batch))
@@ -332,8 +336,9 @@ def _optimise(
 def _not_finite(what: str, config: TrainConfig, step: int, batch: Batch) -> str:
     """The message for a number that must not enter the weights."""
     kept = latest_checkpoint(config.out / run.CHECKPOINTS)
+    images = [] if batch.image_id is None else batch.image_id.tolist()
     return (
-        f"step {step + 1}: {what}. The batch has the images {batch.image_id.tolist()} and the sentences "
+        f"step {step + 1}: {what}. The batch has the images {images} and the sentences "
         f"{batch.sentences}. The weights were not changed; the last checkpoint is {kept or 'not yet written'}. "
         "Look at these samples; otherwise try a lower learning rate, or precision 'no'."
     )

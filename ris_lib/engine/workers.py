@@ -32,7 +32,7 @@ def start_worker(number: int) -> None:
     """
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
-    Queue._on_queue_feeder_error = staticmethod(_leave)
+    Queue._on_queue_feeder_error = staticmethod(_leave)  # pyright: ignore[reportAttributeAccessIssue] - not public
 
 
 def _leave(error: Exception, batch: object) -> None:

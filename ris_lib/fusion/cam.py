@@ -164,10 +164,10 @@ class CAM(nn.Module):
         fused, pyramid, changed_words = pixels, pixels, words
         if self.gate is not None:
             fused = pixels + self.gate(residual)
-        if self.pools is not None:
+        if self.pools is not None and self.mixer is not None:
             raised = [branch(pixels, size, words, word_mask) for branch in self.pools]
             pyramid = self.mixer(torch.cat([*raised, residual], dim=-1))
-        if self.word_residual is not None:
+        if self.word_residual is not None and self.word_gate is not None:
             word_residual, explanation["pixel_word_attention"] = self.word_residual(words, pixels, word_mask, explain)
             changed_words = words + self.word_gate(word_residual)
         return FusionOutput(

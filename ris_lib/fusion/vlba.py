@@ -86,12 +86,12 @@ class TwoWayAttention(nn.Module):
             affinity = affinity + additive_mask(word_mask, affinity.dtype)[:, None, None]
         for_pixels = for_words = None
         weights = {}
-        if self.word_value is not None:
+        if self.word_value is not None and self.pixel_out is not None:
             by_word = affinity.softmax(dim=-1)
             value = self.word_value(words).masked_fill(padding, 0)
             for_pixels = self.norm(self.pixel_out(self._mix(by_word, value, like=pixels)))
             weights["word_pixel_attention"] = by_word.mean(dim=1)
-        if self.pixel_value is not None:
+        if self.pixel_value is not None and self.word_out is not None:
             by_pixel = affinity.softmax(dim=-2)
             value = self.norm(self.pixel_value(pixels))
             mixed = self._mix(by_pixel.transpose(-2, -1), value, like=words)

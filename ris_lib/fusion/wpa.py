@@ -79,10 +79,9 @@ class Update(nn.Module):
             nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
         self.gate = None
         if gated:
-            self.gate = nn.Sequential(
-                nn.Linear(target_dim, target_dim, bias=False), nn.GELU(), nn.Linear(target_dim, target_dim, bias=False)
-            )
-            nn.init.zeros_(self.gate[2].weight)
+            first, last = (nn.Linear(target_dim, target_dim, bias=False) for _ in range(2))
+            nn.init.zeros_(last.weight)
+            self.gate = nn.Sequential(first, nn.GELU(), last)
 
     def forward(
         self, queries: Tensor, keys: Tensor, source: Tensor, mask: Tensor | None = None, explain: bool = False
@@ -96,7 +95,13 @@ class Update(nn.Module):
         return update, None if weights is None else weights.mean(dim=1)
 
     def admit(self, x: Tensor) -> Tensor:
-        """What the gate lets through, ``(S, Q, target_dim)`` -> the same."""
+        """What the gate lets through, ``(S, Q, target_dim)`` -> the same.
+
+        Raises:
+            ValueError: There is no gate.
+        """
+        if self.gate is None:
+            raise ValueError("WPA: this update was built without a gate (gated=False); take it as it is.")
         return self.gate(x).tanh() * x
 
 

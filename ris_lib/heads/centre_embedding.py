@@ -118,14 +118,15 @@ class CentreEmbedding(nn.Module):
         self.read_out = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
         )
-        nn.init.zeros_(self.read_out[-1].bias)
+        bias = self.read_out[-1].get_parameter("bias")
+        nn.init.zeros_(bias)
         self.delta = self.log_tau = None
         if grouping == "cosine":
             self.delta = nn.Parameter(torch.zeros(()))
             self.log_tau = nn.Parameter(torch.tensor(math.log(0.1)))
         else:
             with torch.no_grad():
-                self.read_out[-1].bias[-1] = math.log(foreground / (1 - foreground))
+                bias[-1] = math.log(foreground / (1 - foreground))
 
     def forward(self, features: PixelFeatures, encoded: Encoded, explain: bool = False) -> MaskOutput:
         """See the class. ``explain`` adds ``centre_states (S, layers + 1, channels)``, the centres of all states."""
@@ -134,8 +135,8 @@ class CentreEmbedding(nn.Module):
         states = state[:, None] if self.generator is None else self.generator(state, features.memory)
         read = self.read_out(states)
         centres = read[..., : self.channels]
-        if self.grouping == "cosine":
-            logits = self._cosine(centres, features.finest)
+        if self.delta is not None and self.log_tau is not None:
+            logits = self._cosine(centres, features.finest, self.delta, self.log_tau)
         else:
             logits = torch.einsum("skc,schw->skhw", centres, features.finest) + read[..., -1:, None]
         *aux, last = logits.split(1, dim=1)
@@ -146,12 +147,13 @@ class CentreEmbedding(nn.Module):
             explanation={"centre_states": centres} if explain else {},
         )
 
-    def _cosine(self, centres: Tensor, pixels: Tensor) -> Tensor:
+    @staticmethod
+    def _cosine(centres: Tensor, pixels: Tensor, delta: Tensor, log_tau: Tensor) -> Tensor:
         """Copies are normalised: whoever reads ``finest`` or ``centre`` later still finds their norms."""
         with torch.autocast(pixels.device.type, enabled=False):
             centres = F.normalize(at_least_float32(centres), dim=-1)
             pixels = F.normalize(at_least_float32(pixels), dim=1)
-            return (torch.einsum("skc,schw->skhw", centres, pixels) - self.delta) * torch.exp(-self.log_tau)
+            return (torch.einsum("skc,schw->skhw", centres, pixels) - delta) * torch.exp(-log_tau)
 
     def _counted(self, encoded: Encoded) -> Tensor:
         """Which tokens are averaged, ``(S, L)`` bool."""

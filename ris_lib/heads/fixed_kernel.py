@@ -70,7 +70,7 @@ class FixedKernel(nn.Module):
         self.kernel = nn.Conv2d(channels, classes, 1)
         odds = math.log(foreground / (1 - foreground))
         with torch.no_grad():
-            self.kernel.bias.copy_(torch.tensor([odds] if classes == 1 else [-odds / 2, odds / 2]))
+            self.kernel.get_parameter("bias").copy_(torch.tensor([odds] if classes == 1 else [-odds / 2, odds / 2]))
 
     def forward(self, features: PixelFeatures, encoded: Encoded, explain: bool = False) -> MaskOutput:
         """See the class. A fixed kernel has nothing to explain."""

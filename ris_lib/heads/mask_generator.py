@@ -46,7 +46,7 @@ class GeneratorLayer(nn.Module):
 
     def forward(self, queries: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         """See the class."""
-        if self.self_attention is not None:
+        if self.self_attention is not None and self.self_norm is not None:
             normed = self.self_norm(queries)
             queries = queries + self.self_attention(normed, normed)[0]
         queries = queries + self.memory_attention(self.memory_norm(queries), memory, mask=mask)[0]
@@ -76,7 +76,7 @@ class MaskGenerator(nn.Module):
 
     Raises:
         ValueError: No maps, ``queries`` or ``layers`` below 1, a width that is no multiple of 4 and of ``heads``; maps
-            of another number or other channels than announced.
+            of another number or other channels than announced; no words or no word mask with ``word_dim``.
 
     Example:
         >>> generator = MaskGenerator((8, 4), queries=5, layers=1, heads=2, width=16, feed_forward=32)
@@ -127,6 +127,8 @@ class MaskGenerator(nn.Module):
             projected = project(feature_map.flatten(2).transpose(1, 2))
             read.append(projected + sine_2d(tuple(feature_map.shape[2:]), width, like=projected))
         if self.word_projection is not None:
+            if words is None or word_mask is None:
+                raise ValueError("SentenceMaskAlignment: a mask generator with word_dim needs words and word_mask.")
             projected = self.word_projection(words)
             # Positions of words are counted, not scaled to the sentence's length: padding would change them.
             read.append(projected + sine_1d(words.shape[1], width, like=projected))

@@ -150,7 +150,7 @@ class MaskedQuery(nn.Module):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, made)
         )
         if foreground is not None:
-            nn.init.constant_(self.kernel[-1].bias[-1:], math.log(foreground / (1 - foreground)))
+            nn.init.constant_(self.kernel[-1].get_parameter("bias")[-1:], math.log(foreground / (1 - foreground)))
         self.channels = channels
 
     def forward(self, features: PixelFeatures, encoded: Encoded, explain: bool = False) -> MaskOutput:

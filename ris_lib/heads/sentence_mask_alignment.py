@@ -163,7 +163,7 @@ class SentenceMaskAlignment(nn.Module):
         self.read_out = None
         if variant == "projected":
             self.read_out = nn.Sequential(ConvNormAct(channels + width, width), nn.Conv2d(width, 1, 1))
-            nn.init.constant_(self.read_out[1].bias, odds)
+            nn.init.constant_(self.read_out[1].get_parameter("bias"), odds)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -184,7 +184,7 @@ class SentenceMaskAlignment(nn.Module):
         query_logits = torch.einsum("snc,schw->snhw", kernels, features.finest) + self.mask_bias
         if self.variant == "mixture":
             logits = mix_probabilities(query_logits, log_weights)
-        elif self.variant == "linear":
+        elif self.read_out is None:  # "linear"
             logits = mix_logits(query_logits, weights)
         else:
             shares = query_logits.sigmoid() * weights[..., None, None]

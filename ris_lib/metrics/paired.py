@@ -141,7 +141,7 @@ def gain_over_sentences(rows: pa.Table, reference: pa.Table, seed: int = 0, resa
         raise ValueError(f"the sentences are about {len(images)} images; an interval needs at least 2.")
     sums = [[math.fsum(model[image]) for image in images] for model in ious]  # exact, whatever the order
     sentences = [len(ious[0][image]) for image in images]
-    drawn = resampled(np.array([sentences, np.subtract(*sums)], np.float64).T, seed, resamples)
+    drawn = resampled(np.array([sentences, np.subtract(sums[0], sums[1])], np.float64).T, seed, resamples)
     low, high = np.quantile(drawn[:, 1] / drawn[:, 0], [0.025, 0.975]).tolist()
     means = [math.fsum(column["iou"]) / sum(sentences) for column in columns]
     return Gain(means[0] - means[1], low, high, len(images))
@@ -192,18 +192,20 @@ def _paired(
     with_it: Mapping[Hashable, float] | Sequence[float], without: Mapping[Hashable, float] | Sequence[float]
 ) -> dict[Hashable, tuple[float, float]]:
     """Both scores of each seed; of sequences, by position."""
-    if isinstance(with_it, Mapping) != isinstance(without, Mapping):
+    if isinstance(with_it, Mapping) and isinstance(without, Mapping):
+        scores, others = with_it, without
+    elif isinstance(with_it, Mapping) or isinstance(without, Mapping):
         raise ValueError("one side is a mapping and the other one is not; give seed: score on both, or lists on both.")
-    if not isinstance(with_it, Mapping):
-        if len(with_it) != len(without):
-            raise ValueError(f"{len(with_it)} scores with it, {len(without)} without; expected one per seed on each.")
-        with_it, without = dict(enumerate(with_it)), dict(enumerate(without))
-    sides = (("with it", with_it, without), ("without it", without, with_it))
+    elif len(with_it) != len(without):
+        raise ValueError(f"{len(with_it)} scores with it, {len(without)} without; expected one per seed on each.")
+    else:
+        scores, others = dict[Hashable, float](enumerate(with_it)), dict[Hashable, float](enumerate(without))
+    sides = (("with it", scores, others), ("without it", others, scores))
     lonely = {side: [seed for seed in ours if seed not in theirs] for side, ours, theirs in sides}
     if any(lonely.values()):
         found = " and ".join(f"{seeds} {side} only" for side, seeds in lonely.items() if seeds)
         raise ValueError(f"there are scores of seeds {found}; run the missing ones too, or leave these out.")
-    return {seed: (float(score), float(without[seed])) for seed, score in with_it.items()}
+    return {seed: (float(score), float(others[seed])) for seed, score in scores.items()}
 
 
 def _columns(table: pa.Table) -> dict[str, list]:

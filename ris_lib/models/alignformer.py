@@ -7,13 +7,15 @@ released code where that has it; ``lgformer_base`` is that code's model, and its
 
 from __future__ import annotations
 
+from typing import Any
+
 from ris_lib.models.config import ModelConfig
 from ris_lib.models.registry import register
 from ris_lib.models.towers import swin_towers, tiny_towers
 
 #: LGFormer's loss: cross-entropy of all seven outputs, summed, foreground counting 1.1 times; corners not aligned.
 _RELEASED_LOSS = {"deep": True, "positive_weight": 1.1, "weights": {"bce": 1.0, "dice": 0.0}}
-_NOT_ALIGNED = {"of": "logits", "mode": "bilinear", "align_corners": False}
+_NOT_ALIGNED: dict[str, Any] = {"upsample": {"of": "logits", "mode": "bilinear", "align_corners": False}}
 _CONTRAST = {"instance_contrast": {"weights": {"instance_contrast": 0.1}}}
 
 
@@ -40,7 +42,7 @@ def alignformer_small() -> ModelConfig:
     """AlignFormer's parts with Swin-T, a 4-layer BERT and the light decoder."""
     return ModelConfig(
         recipe="alignformer_small",
-        **(swin_towers("small") | {"upsample": _NOT_ALIGNED}),
+        **(swin_towers("small") | _NOT_ALIGNED),
         fusion=[{"name": "vlba"}] * 4,
         decoder={"name": "light", "width": 256},
         head={"name": "centre_embedding"},
@@ -53,7 +55,7 @@ def alignformer_base() -> ModelConfig:
     """LGFormer's parts with the contrastive loss that names AlignFormer."""
     return ModelConfig(
         recipe="alignformer_base",
-        **(swin_towers("base") | {"upsample": _NOT_ALIGNED}),
+        **(swin_towers("base") | _NOT_ALIGNED),
         fusion=[{"name": "vlba"}] * 4,
         decoder=_released_decoder(),
         head={"name": "centre_embedding"},
@@ -68,7 +70,7 @@ def lgformer_base() -> ModelConfig:
     towers["training"]["frozen"] = ["encoder.text_tower.embeddings."]
     return ModelConfig(
         recipe="lgformer_base",
-        **(towers | {"upsample": _NOT_ALIGNED}),
+        **(towers | _NOT_ALIGNED),
         fusion=[{"name": "vlba"}] * 4,
         decoder=_released_decoder(),
         head={"name": "centre_embedding"},

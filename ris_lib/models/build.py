@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
-
-from torch import nn
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from ris_lib._names import unknown
 from ris_lib.contract import Dims, Reads
 from ris_lib.data.tokenizers import tokenizer_from_config
 from ris_lib.decoders import DECODERS, DetailMerge
-from ris_lib.encoders import IMAGE_TOWERS, TEXT_TOWERS, StagedEncoder
+from ris_lib.encoders import IMAGE_TOWERS, TEXT_TOWERS, ImageTower, StagedEncoder, TextTower
 from ris_lib.fusion import FUSIONS
 from ris_lib.heads import HEADS
 from ris_lib.models.config import ModelConfig
@@ -21,6 +19,8 @@ from ris_lib.objectives import OBJECTIVES
 
 #: What an objective may read that every model has.
 ENCODED = frozenset({"words", "sentence"})
+
+Part = TypeVar("Part")
 
 
 def build(config: ModelConfig) -> ReferringSegmenter:
@@ -57,7 +57,7 @@ def build(config: ModelConfig) -> ReferringSegmenter:
         word_dim=text.width,
         sentence_dim=text.sentence_width,
     )
-    merge = _merge(config.merge, image, decoder)
+    merge = _merge(config.merge, image, decoder.channels)
     head = _make(
         "head",
         HEADS,
@@ -79,19 +79,20 @@ def build(config: ModelConfig) -> ReferringSegmenter:
         mask_id=tokenizer.mask_id,
         centre="centre" in head.fills,
     )
-    objectives, weights = _objectives(config, head, dims)
+    objectives, weights = _objectives(config, head.fills, dims)
     read = set(decoder.reads | head.reads).union(*(objective.reads for objective in objectives.values()))
     if "sentence" not in read:
         text.drop_sentence()
     fusions = [
-        spec
-        and _make(
+        None
+        if spec is None
+        else _make(
             "fusion block",
             FUSIONS,
             spec,
             pixel_dim=channels,
             word_dim=text.width,
-            reads=_reads(k, config, decoder, read),
+            reads=_reads(k, config, decoder.maps, read),
         )
         for k, (spec, channels) in enumerate(zip(config.fusion, image.channels))
     ]
@@ -101,18 +102,18 @@ def build(config: ModelConfig) -> ReferringSegmenter:
     )
 
 
-def _reads(k: int, config: ModelConfig, decoder: nn.Module, read: set[str]) -> Reads:
+def _reads(k: int, config: ModelConfig, maps: Sequence[int], read: set[str]) -> Reads:
     """What is read of the fusion block at stage ``k``."""
     at_the_end = bool(read & {"words", "sentence"})
     return Reads(
         pixels=k < 3,
         words=k < 3 and (at_the_end or any(config.fusion[k + 1 :])),
-        pyramid=k in decoder.maps,
+        pyramid=k in maps,
         decoder_words=k == 3 and at_the_end,
     )
 
 
-def _check_listening(config: ModelConfig, text: nn.Module, read: set[str]) -> None:
+def _check_listening(config: ModelConfig, text: TextTower, read: frozenset[str]) -> None:
     """Refuse a model that does not listen, and layers of the text tower that nobody reads."""
     if read & {"words", "sentence"}:
         return
@@ -125,7 +126,7 @@ def _check_listening(config: ModelConfig, text: nn.Module, read: set[str]) -> No
         )
 
 
-def _make(kind: str, registry: Mapping[str, type[nn.Module]], spec: Mapping[str, Any], **given: Any) -> nn.Module:
+def _make(kind: str, registry: Mapping[str, type[Part]], spec: Mapping[str, Any], **given: Any) -> Part:
     """Build one part; its options are checked against the constructor's arguments."""
     options = dict(spec)
     name = options.pop("name", None)
@@ -141,7 +142,7 @@ def _make(kind: str, registry: Mapping[str, type[nn.Module]], spec: Mapping[str,
         raise ValueError(f"{kind} {name!r} with {options or 'its default options'}: {error}") from error
 
 
-def _merge(spec: Mapping[str, Any] | None, image: nn.Module, decoder: nn.Module) -> DetailMerge | None:
+def _merge(spec: Mapping[str, Any] | None, image: ImageTower, channels: int) -> DetailMerge | None:
     """The detail merge, where the configuration asks for one."""
     if spec is None:
         return None
@@ -152,17 +153,17 @@ def _merge(spec: Mapping[str, Any] | None, image: nn.Module, decoder: nn.Module)
         )
     if set(spec) != {"channels"}:
         raise ValueError(f"merge={spec}; expected {{'channels': C}} or None.")
-    return DetailMerge(decoder.channels, image.detail_channels, spec["channels"])
+    return DetailMerge(channels, image.detail_channels, spec["channels"])
 
 
-def _objectives(config: ModelConfig, head: nn.Module, dims: Dims) -> tuple[dict[str, nn.Module], dict[str, float]]:
+def _objectives(config: ModelConfig, fills: frozenset[str], dims: Dims) -> tuple[dict[str, Any], dict[str, float]]:
     """The objectives by name, and the weights of all their losses."""
     objectives, weights = {}, {}
     for name, spec in config.objectives.items():
         options = dict(spec)
         changed = options.pop("weights", {})
         objective = _make("objective", OBJECTIVES, {"name": name, **options}, dims=dims)
-        lacking = sorted(objective.reads - head.fills - ENCODED)
+        lacking = sorted(objective.reads - fills - ENCODED)
         if lacking:
             raise ValueError(
                 f"objective {name!r} reads {', '.join(lacking)}, which head {config.head['name']!r} does not fill; "

@@ -164,7 +164,7 @@ class ModelConfig:
         return value
 
 
-def _part(value: str | PartSpec | None, before: PartSpec | None) -> PartSpec | None:
+def _part(value: Any, before: PartSpec | None) -> PartSpec | None:
     """A part after a change: a name, a dictionary with or without a name, or None."""
     if value is None or value == "none":
         return None

@@ -6,7 +6,7 @@ Batch -> encoder (with fusion blocks) -> decoder -> detail merge -> head -> Mask
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from ris_lib.contract import Batch, MaskOutput, ModelState
+from ris_lib.encoders import StagedEncoder
 from ris_lib.layers import at_least_float32
 from ris_lib.models import pretrained
 from ris_lib.models.checks import check_batch
@@ -60,7 +61,7 @@ class ReferringSegmenter(
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: StagedEncoder,
         decoder: nn.Module,
         head: nn.Module,
         objectives: Mapping[str, nn.Module],
@@ -117,7 +118,8 @@ class ReferringSegmenter(
             for objective in self.objectives.values():
                 terms.update(objective(state, batch))
             output.losses = normalise(terms)
-            output.loss = sum(self.weights[name] * value for name, value in output.losses.items())
+            first, *others = (self.weights[name] * value for name, value in output.losses.items())
+            output.loss = sum(others, first)
         return output
 
     def compute(self, batch: Batch, explain: bool = False) -> ModelState:
@@ -138,7 +140,7 @@ class ReferringSegmenter(
         output = self.head(features, encoded, explain=explain)
         return ModelState(encoded, features, output, self.encoder.encode_text, self.encoder)
 
-    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+    def upsample(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Logits to probabilities at the network's input size, the way the configuration says.
 
         Args:

@@ -53,7 +53,7 @@ def attraction(own: Tensor, others: Tensor) -> Tensor:
 
 
 def pixel_terms(
-    inside: Tensor, outside: Tensor, inside_real: Tensor, outside_real: Tensor, temperatures: tuple[float, float]
+    inside: Tensor, outside: Tensor, inside_real: Tensor, outside_real: Tensor, temperatures: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """The positive and the negative term of each sentence.
 
@@ -210,7 +210,7 @@ class CrossModalAlignment(nn.Module):
         """``pixel_terms`` for some sentences at a time, so that memory does not grow with their number."""
         step = max(1, PAIRS // (drawn[0].shape[1] * drawn[1].shape[1]))
         if len(drawn[0]) <= step:
-            return pixel_terms(*drawn, self.temperatures[:2])
+            return pixel_terms(*drawn, temperatures=self.temperatures[:2])
         parts = [
             checkpoint(pixel_terms, *part, self.temperatures[:2], use_reentrant=False, preserve_rng_state=False)
             for part in zip(*(x.split(step) for x in drawn))

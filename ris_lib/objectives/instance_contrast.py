@@ -144,10 +144,11 @@ class InstanceContrast(nn.Module):
             came = None if centre is None else tuple(centre.shape)
             raise ValueError(f"InstanceContrast: centre {came}; expected {tuple(pixels.shape[:2])} like the pixels'.")
         with torch.autocast(pixels.device.type, enabled=False):
-            return {"instance_contrast": self._contrast(at_least_float32(centre), at_least_float32(pixels), batch)}
+            target = masks_on_grid(batch.masks, (pixels.shape[2], pixels.shape[3]))
+            term = self._contrast(at_least_float32(centre), at_least_float32(pixels), target, batch)
+            return {"instance_contrast": term}
 
-    def _contrast(self, centre: Tensor, pixels: Tensor, batch: Batch) -> LossTerm:
-        target = masks_on_grid(batch.masks, tuple(pixels.shape[-2:]))
+    def _contrast(self, centre: Tensor, pixels: Tensor, target: Tensor, batch: Batch) -> LossTerm:
         text = F.normalize(centre, dim=1)
         inside, has_inside = self._pool(pixels, target)
         outside, has_outside = self._pool(pixels, ~target)

@@ -85,7 +85,7 @@ def mean_inside(values: Tensor, masks: Tensor) -> Tensor:
         >>> mean_inside(torch.tensor([[[[5.0, 2.0]]]]), mask)
         tensor([[2.]])
     """
-    share = F.adaptive_avg_pool2d(masks[:, None].to(values.dtype), values.shape[2:])
+    share = F.adaptive_avg_pool2d(masks[:, None].to(values.dtype), (values.shape[2], values.shape[3]))
     total = share.sum(dim=(2, 3))
     return (values * share).sum(dim=(2, 3)) / total.where(total > 0, 1.0)
 
@@ -156,7 +156,7 @@ class MaskGrounding(nn.Module):
 
     Raises:
         ValueError: Sizes that do not divide, no layer, another mask code, a share outside (0, 1]; words or maps of
-            other sizes than ``dims`` says; or the batch has no masks.
+            other sizes than ``dims`` says; or the batch has no masks, or the state no ``encode``.
 
     Example:
         >>> dims = Dims(pyramid=(8, 8, 8, 8), finest=4, memory=(), context=None, word=6, sentence=6, vocabulary_size=9,
@@ -259,6 +259,8 @@ class MaskGrounding(nn.Module):
     def _read(self, state: ModelState, batch: Batch, hidden: Tensor) -> Tensor:
         """States ``(S, L, width)`` of the tokens after the transformer, some of them hidden."""
         if self.image:
+            if state.encode is None:
+                raise ValueError("MaskGrounding: the state has no encode, which image=True needs for its second pass.")
             encoded = state.encode(batch, hidden=hidden, stand_in=self.stand_in)
             words = encoded.words
         else:

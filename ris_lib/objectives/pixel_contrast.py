@@ -14,12 +14,12 @@ target says nothing about this sentence.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from ris_lib.attention import additive_mask
 from ris_lib.contract import Batch, Dims, LossTerm, ModelState
@@ -47,17 +47,17 @@ class PairSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, inside: Tensor, outside: Tensor, real_out: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, inside: Tensor, outside: Tensor, real_out: Tensor, temperature: float) -> Tensor:
         """See the class."""
         chunks = _chunks(inside, outside, real_out)
-        sums = torch.cat([_similarities(*chunk, temperature).logsumexp(dim=2) for chunk in chunks])
+        sums = torch.cat([_similarities(*chunk, temperature=temperature).logsumexp(dim=2) for chunk in chunks])
         ctx.save_for_backward(inside, outside, real_out, sums)
         ctx.temperature = temperature
         return sums
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """The derivative of a log-sum-exp is a softmax: each vector gathers those that it was compared with."""
         inside, outside, real_out, sums = ctx.saved_tensors
         to_inside, to_outside = [], []
@@ -172,9 +172,9 @@ class PixelContrast(nn.Module):
                 F.conv1d(at_least_float32(drawn), at_least_float32(self.project.weight)), dim=1, eps=SHORTEST
             )
             inside, outside = vectors.split([p.shape[1] for p in positions], dim=2)
-            loss = contrast(inside, outside, *real, self.temperature)
+            loss = contrast(inside, outside, *real, temperature=self.temperature)
             if self.symmetric:
-                loss = (loss + contrast(outside, inside, *real[::-1], self.temperature)) / 2
+                loss = (loss + contrast(outside, inside, *real[::-1], temperature=self.temperature)) / 2
             comparable = real[0].any(dim=1) & real[1].any(dim=1)
             return {"pixel_contrast": LossTerm(loss.sum(), comparable.sum().float())}
 

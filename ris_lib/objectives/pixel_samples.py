@@ -6,12 +6,14 @@ of each side say as much.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def targets_on_grid(masks: Tensor, size: tuple[int, int]) -> Tensor:
+def targets_on_grid(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Target masks on a feature map's grid, by nearest neighbour.
 
     Args:

@@ -130,7 +130,7 @@ class Segmentation(nn.Module):
             return resize_map(logits, masks.shape[-2:], self.align_corners)[:, 0], masks
         if self.shrink == "nearest":
             return logits[:, 0], F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest")[:, 0]
-        return logits[:, 0], F.adaptive_avg_pool2d(masks, logits.shape[-2:])
+        return logits[:, 0], F.adaptive_avg_pool2d(masks, (logits.shape[2], logits.shape[3]))
 
 
 def _add(terms: list[LossTerm]) -> LossTerm:

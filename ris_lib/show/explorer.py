@@ -189,11 +189,11 @@ def _layer(row: Row, name: str, layer: Layer, target: np.ndarray | None) -> dict
         score = "" if layer.scores is None else f", {row.score} {float(layer.scores[index]):.2f}"
         named = f"“{label}”" if row.reading != "mask" else label
         where = f", {name}" if len(row.layers) > 1 else ""
-        if layer.maps is None:
+        if layer.maps is not None:
+            texts.append(caption(f"{named}{where}{score}", layer.maps[index], row.reading, target))
+        elif layer.bars is not None:
             best = max(layer.bars[index], key=lambda pair: pair[1], default=None)
             texts.append(f"{named}{where}{score}." + (f" Highest: {best[0]}, {best[1]:.2f}." if best else ""))
-        else:
-            texts.append(caption(f"{named}{where}{score}", layer.maps[index], row.reading, target))
     return {
         "name": name,
         "maps": None if layer.maps is None else _sprite(_scaled(layer.maps, row.reading)),

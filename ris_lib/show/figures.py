@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -22,7 +23,7 @@ from ris_lib.show.palette import PALETTE, rgb
 
 _DPI = 100
 _WIDTH = 7.0  # inches: 700 pixels
-_FONTS = {"font.family": "sans-serif", "font.size": 9.0, "axes.titlesize": 9.0, "figure.titlesize": 10.0}
+_FONTS: Any = {"font.family": "sans-serif", "font.size": 9.0, "axes.titlesize": 9.0, "figure.titlesize": 10.0}
 _FINE = 240  # pixels: smaller pictures are enlarged by whole numbers, so that a contour is thinner than their pixels
 
 

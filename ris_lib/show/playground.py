@@ -67,7 +67,7 @@ class Playground:
         if not 0 <= number < SPLITS[split]:
             raise ValueError(f"number={number}; {split} has the scenes 0 to {SPLITS[split] - 1}.")
         names = list(self.predictors)
-        self.split, self.targets, self.picture, self.answer = split, {}, None, None
+        self.split, self.targets, self.answer = split, {}, None
         self.scene = widgets.BoundedIntText(number, min=0, max=SPLITS[split] - 1, description="Scene")
         self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Own picture")
         wide = widgets.Layout(width=f"{_SIDE}px")

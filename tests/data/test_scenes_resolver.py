@@ -36,6 +36,12 @@ def test_superlatives_need_a_rival_and_rivals_in_plain_sight():
     assert resolve(stars, Modifier("extreme", "largest"), category="star") is None
 
 
+@pytest.mark.parametrize("name", ["relation", "closest"])
+def test_a_relation_needs_another_object(name):
+    with pytest.raises(ValueError, match=f"modifier '{name}' has no anchor; describe the other object"):
+        resolve([thing()], Modifier(name, "near"), category="ball")
+
+
 def test_left_leaves_room_for_doubt():
     for x, expected in [(300, 0), (450, None), (600, None)]:
         assert resolve([thing(x=x)], Modifier("region", "left"), category="ball") == expected

@@ -4,6 +4,7 @@ import csv
 import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ris_lib.engine import Stopped, load_run, train
+from ris_lib.engine import Stopped, TrainConfig, load_run, train
 from ris_lib.engine import train as package_function
 from ris_lib.engine.checkpoint import latest_checkpoint, load_state
 from ris_lib.engine.interrupt import StopRequest
@@ -55,6 +56,16 @@ def test_a_batch_that_is_not_finite(tmp_path, settings, complete_run, monkeypatc
     stopped(config, ValueError, r"step 3: the loss is nan .*step_00000002", monkeypatch, __getitem__=poisoned)
     assert load_state(latest_checkpoint(config.out / "checkpoints"))["step"] == 2
     assert same_weights(train(replace(config, resume=True), progress=False), complete_run)
+
+
+@pytest.mark.parametrize("name", ["model", "steps", "images_per_step", "sentences_per_image"])
+def test_settings_that_lost_what_the_recipe_had_decided(name, tmp_path, complete_run):
+    folder = shutil.copytree(complete_run, tmp_path / "run")
+    shutil.rmtree(folder / "model")
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | {name: None}))
+    with pytest.raises(ValueError, match=f"{name}=None, and nothing decides it"):
+        train(TrainConfig(out=folder, resume=True), progress=False)
 
 
 @forks

@@ -273,3 +273,8 @@ def test_wrong_shapes_are_refused(inputs):
 def test_bad_options_are_refused(option):
     with pytest.raises(ValueError, match=f"{option}=0"):
         WPA(8, 6, **{option: 0})
+
+
+def test_without_a_gate_nothing_can_be_let_through():
+    with pytest.raises(ValueError, match="without a gate"):
+        Update(source_dim=6, width=8, target_dim=4, heads=2, gated=False).admit(torch.zeros(1, 3, 4))

@@ -355,6 +355,12 @@ def test_the_generator_normalises_its_embeddings():
     assert not torch.allclose(embeddings[:, 0], embeddings[:, 1], atol=0.1)
 
 
+def test_a_generator_that_reads_words_asks_for_them():
+    generator = MaskGenerator((12, 8), queries=4, layers=1, heads=2, width=16, feed_forward=24, word_dim=6)
+    with pytest.raises(ValueError, match="needs words and word_mask"):
+        generator(inputs()[0].memory, torch.zeros(3, 5, 6))
+
+
 class TinyCoupAlign(nn.Module):
     """Encoder with alignment at each stage, decoder, merge, head, losses."""
 

@@ -250,7 +250,8 @@ def test_gradients_agree_with_finite_differences():
     finest = torch.randn(3, 4, 4, 4, dtype=torch.float64, generator=random, requires_grad=True)
     centre = torch.randn(3, 4, dtype=torch.float64, generator=random, requires_grad=True)
     objective = InstanceContrast(dims(), temperature=0.5)
-    assert torch.autograd.gradcheck(lambda c, p: objective._contrast(c, p, batch).sum, (centre, finest))
+    target = masks_on_grid(batch.masks, (4, 4))
+    assert torch.autograd.gradcheck(lambda c, p: objective._contrast(c, p, target, batch).sum, (centre, finest))
 
 
 def test_its_one_loss_has_weight_one_tenth():

@@ -455,6 +455,8 @@ def test_wrong_inputs_are_refused(encoder):
         make_objective(dims=replace(DIMS, pyramid=(8, 8, 8, 20)))(state, batch)
     with pytest.raises(ValueError, match="word_mask must be bool"):
         objective(state, replace(batch, word_mask=batch.word_mask.long()))
+    with pytest.raises(ValueError, match="the state has no encode"):
+        objective(replace(state, encode=None), batch)
 
 
 def test_training_may_ask_some_sentences_of_each_picture(encoder, monkeypatch):

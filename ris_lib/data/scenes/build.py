@@ -129,7 +129,7 @@ def scene_rows(scene: Scene, ids: np.ndarray) -> list[dict[str, Any]]:
     image_id = FIRST_IMAGE_ID + list(SPLITS).index(scene.split) * IMAGES_PER_SPLIT + scene.index
     targets = list(dict.fromkeys(expression.target for expression in scene.expressions))
     masks = ids[:, :, None] == np.array(targets, np.uint8) + 1
-    rles = coco_mask.encode(np.asfortranarray(masks, np.uint8))
+    rles: Any = coco_mask.encode(np.asfortranarray(masks, np.uint8))  # a list of them, which its stubs do not know
     rows = []
     for target, rle, (left, top, width, height) in zip(targets, rles, coco_mask.toBbox(rles).tolist()):
         said = [expression for expression in scene.expressions if expression.target == target]
@@ -212,7 +212,7 @@ def _draw_in_processes(folder: Path, split: str, count: int, workers: int, bar: 
             command = [sys.executable, "-W", "ignore", "-m", __spec__.name, str(folder), split, str(start), str(stop)]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment)
             running.append(stack.enter_context(process))
-        open_pipes = [process.stdout for process in running]
+        open_pipes = [process.stdout for process in running if process.stdout is not None]
         while open_pipes:
             for pipe in list(open_pipes):
                 line = pipe.readline()

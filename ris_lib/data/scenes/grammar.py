@@ -9,7 +9,7 @@ from ris_lib.data.scenes.bits import Bits
 from ris_lib.data.scenes.resolver import Description, Modifier, Program, Resolver
 
 #: How often each kind is tried, in the order of ``KINDS``; a kind that fits no object is tried in vain.
-KIND_WEIGHTS = (30, 22, 14, 14, 20, 14)
+KIND_WEIGHTS: tuple[int, ...] = (30, 22, 14, 14, 20, 14)
 #: Percent of the programs kept although their modifier was not needed: people say more than they must.
 REDUNDANT = 12
 #: Percent of the sentences in telegraphic style ("red ball left").
@@ -226,7 +226,7 @@ def _noun_phrase(description: Description, bits: Bits, style: int, alone: bool) 
         shirt = bits.pick(words.SHIRT[form][style]).format(colour=colour, texture=texture)
         (before if style and shirt.endswith("shirt") and not shirt.startswith("in ") else behind).append(shirt)
     elif not person:
-        if texture and alone and texture != "plain" and bits.chance(25):
+        if description.texture and alone and texture != "plain" and bits.chance(25):
             pattern = bits.pick(words.PATTERN_NOUNS[description.texture])
             behind.append(bits.pick(words.TEXTURE_BEHIND[style]).format(pattern=pattern))
         elif texture:
@@ -248,6 +248,7 @@ def _say_negated(description: Description, noun_phrase: str, bits: Bits, style: 
     if description.not_colour:
         return bits.pick(words.NOT_COLOUR[person][style]).format(np=noun_phrase, colour=description.not_colour)
     name = description.not_texture
+    assert name is not None  # one of the three is said
     phrases = words.NOT_TEXTURE[person][style]
     if name == "plain":
         phrases = tuple(phrase for phrase in phrases if "{pattern}" not in phrase)
@@ -266,6 +267,7 @@ def _say_modified(modifier: Modifier, noun_phrase: str, person: bool, bits: Bits
     if modifier.name == "ordinal":
         ordinal = words.ORDINALS[modifier.number]
         return bits.pick(words.ORDINAL[style]).format(np=noun_phrase, ordinal=ordinal, side=modifier.word)
+    assert modifier.anchor is not None  # a program without it means nothing, see ``Resolver.resolve``
     anchor = _noun_phrase(modifier.anchor, bits, style, alone=False)
     return bits.pick(words.RELATION[style]).format(
         np=noun_phrase,

@@ -117,20 +117,21 @@ def _paint(thing: SceneObject, figure: list[Part], u: Array, v: Array, radius: f
     }
     pattern = _pattern(thing, u, v)
     cover = base if pattern is None else base + (_rgb(COLOURS[thing.colour][1]) - base) * pattern
-    colour = alpha = outline = None
-    for part in figure:
-        paint = cover if part.textured else fixed[part.paint] if isinstance(part.paint, str) else _rgb(part.paint)
+
+    def paint_of(part: Part) -> Array:
+        return cover if part.textured else fixed[part.paint] if isinstance(part.paint, str) else _rgb(part.paint)
+
+    first, *others = figure
+    colour = np.broadcast_to(paint_of(first), (3, *u.shape)).copy()
+    alpha, outline = np.clip(0.5 - first.distance * radius, 0, 1), first.distance.copy()
+    for part in others:
         opacity = np.clip(0.5 - part.distance * radius, 0, 1)
-        if colour is None:
-            colour = np.broadcast_to(paint, (3, *u.shape)).copy()
-            alpha, outline = opacity, part.distance.copy()
-            continue
         if part.opacity < 1:
             opacity *= part.opacity
         else:
             np.minimum(outline, part.distance, out=outline)
             np.maximum(alpha, opacity, out=alpha)
-        colour += (paint - colour) * opacity
+        colour += (paint_of(part) - colour) * opacity
     return colour, alpha, outline
 
 

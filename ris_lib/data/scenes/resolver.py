@@ -121,7 +121,11 @@ class Resolver:
         self._known: dict[tuple, Truth] = {}
 
     def resolve(self, program: Program) -> int | None:
-        """The number of the one object that a program means, or None where that is not sure."""
+        """The number of the one object that a program means, or None where that is not sure.
+
+        Raises:
+            ValueError: The program speaks of a relation to an object that it does not describe.
+        """
         described = self.describe(program.description)
         modifier = program.modifier
         if modifier is None:
@@ -133,6 +137,8 @@ class Resolver:
             return _only(described & region)
         if modifier.name in ("extreme", "ordinal"):
             return self._ranked(described, modifier)
+        if modifier.anchor is None:
+            raise ValueError(f"the modifier {modifier.name!r} has no anchor; describe the other object.")
         anchor = _only(self.describe(modifier.anchor))
         if anchor is None:
             return None

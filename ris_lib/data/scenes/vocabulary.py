@@ -6,6 +6,8 @@ the grammar stand in this file, so that ``VOCABULARY`` is complete by constructi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: Categories with their nouns; the first noun is the category's name.
 NOUNS: dict[str, tuple[str, ...]] = {
     "person": ("person", "guy", "figure"),
@@ -174,7 +176,7 @@ NOT_REGION: Phrases = (("{np} {that} is not {place}", "{np} not {place}"), ("{np
 PLACES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 
 
-def _words(source: object) -> set[str]:
+def _words(source: str | dict | Iterable) -> set[str]:
     """All words in nested dictionaries and tuples of phrases, without the ``{placeholders}``."""
     if isinstance(source, str):
         return {word for word in source.split() if not word.startswith("{")}

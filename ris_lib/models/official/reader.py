@@ -25,7 +25,7 @@ def _number(dtype: np.dtype, data: bytes = b"") -> np.generic:
     """One of numpy's numbers from its bytes; of its other kinds some are of any size."""
     if dtype.kind not in "biufc":
         raise pickle.UnpicklingError(f"a number of kind {dtype}")
-    return np._core.multiarray.scalar(dtype, data)
+    return np._core.multiarray.scalar(dtype, data)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 #: What a file may hold beside PyTorch's own kinds.

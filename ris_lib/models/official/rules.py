@@ -66,7 +66,7 @@ def translate(weights: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str,
     strange, twice, misshapen = [], [], []
     for name, tensor in weights.items():
         match, rule = _first(name, rules)
-        if rule is None:
+        if match is None or rule is None:
             strange.append(name)
             continue
         if rule.target is None:
