@@ -32,7 +32,8 @@ def run_block(block: nn.Module, *inputs: Any, recompute: bool, **options: Any) -
     Args:
         block: Any module.
         inputs: What it takes.
-        recompute: Keep only the inputs. Without gradients, or in evaluation mode, nothing is kept anyway.
+        recompute: Keep only the inputs. Without gradients, or in evaluation mode, nothing is kept anyway. A block without
+            weights is called as it is: an activation may change its input in place, and then there is none to start from.
         options: What it takes by name.
 
     Returns:
@@ -44,7 +45,8 @@ def run_block(block: nn.Module, *inputs: Any, recompute: bool, **options: Any) -
         >>> block[0].weight.grad.shape
         torch.Size([2, 2])
     """
-    if not (recompute and block.training and torch.is_grad_enabled()):
+    has_weights = next(block.parameters(), None) is not None
+    if not (recompute and has_weights and block.training and torch.is_grad_enabled()):
         return block(*inputs, **options)
     norms = [part for part in block.modules() if isinstance(part, _BatchNorm) and part.training]
     contexts = partial(_first_and_again, norms) if norms else noop_context_fn
