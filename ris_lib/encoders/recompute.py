@@ -32,8 +32,8 @@ def run_block(block: nn.Module, *inputs: Any, recompute: bool, **options: Any) -
     Args:
         block: Any module.
         inputs: What it takes.
-        recompute: Keep only the inputs. Without gradients, or in evaluation mode, nothing is kept anyway. A block without
-            weights is called as it is: an activation may change its input in place, and then there is none to start from.
+        recompute: Keep only the inputs. Without gradients, or in evaluation mode, nothing is kept anyway. A block
+            without weights is called as it is: an activation may change its input in place, and then none is left.
         options: What it takes by name.
 
     Returns:
