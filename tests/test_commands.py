@@ -79,7 +79,7 @@ ROWS = [
     Row(r"ris bench train .*", "run", f"{BENCH} --models baseline_tiny --batch 1"),
     Row(r"ris bench models .*", "run", f"{BENCH} --models baseline_tiny --batch 1 --precision fp32"),
     Row(
-        r"ris bench index( .*)?",
+        r"ris bench (data )?index( .*)?",
         "parse",
         "Makes files of full size; `tests/engine/test_bench_index.py::test_every_number_comes_from_a_fresh_process`",
         function="bench",

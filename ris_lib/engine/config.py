@@ -22,7 +22,7 @@ _HIGHEST_SEED, _HIGHEST_RATE = 2**64 - 1, 1000
 
 _CHANGES = '{"head": {"queries": 4}}'
 
-_Value = TypeVar("_Value")
+V = TypeVar("V")
 
 _AT_LEAST = {
     "steps": 1,
@@ -197,7 +197,7 @@ class TrainConfig:
                 )
 
 
-def decided(value: _Value | None, name: str) -> _Value:
+def decided(value: V | None, name: str) -> V:
     """The value of a setting that complete settings have: the run's own, or the recipe's.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ris_lib._names import unknown
 
-Model = TypeVar("Model", bound=nn.Module)
+M = TypeVar("M", bound=nn.Module)
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
@@ -45,7 +45,7 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
-def channels_last(model: Model) -> Model:
+def channels_last(model: M) -> M:
     """Lay a model's weights out in memory with the channels of a pixel side by side; the model is changed in place.
 
     Convolutions are faster then, and the (S, N, C) views of fusion blocks need no copies.

@@ -11,7 +11,7 @@ from accelerate.utils import DistributedType
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ris_lib.engine.config import TrainConfig
-from ris_lib.engine.device import Model
+from ris_lib.engine.device import M
 from ris_lib.engine.sharded import check_sharding, is_sharded
 
 #: Launches that this training cannot be part of.
@@ -38,7 +38,7 @@ def check_launch(accelerator: Accelerator, config: TrainConfig) -> None:
         check_sharding(accelerator, config)
 
 
-def synchronise_batch_norm(model: Model, device: torch.device, processes: int) -> Model:
+def synchronise_batch_norm(model: M, device: torch.device, processes: int) -> M:
     """Let batch norms take mean and variance over the pictures of all processes, where there are several.
 
     PyTorch can do it on GPUs only. Names and numbers of the weights stay, so a checkpoint does not tell.
@@ -74,7 +74,7 @@ def synchronise_batch_norm(model: Model, device: torch.device, processes: int) -
         return model
     from timm.layers.norm_act import convert_sync_batchnorm  # PyTorch's own would lose the activations in timm's norms
 
-    return cast(Model, convert_sync_batchnorm(model))  # it keeps the class of a model with batch norms inside
+    return cast(M, convert_sync_batchnorm(model))  # it keeps the class of a model with batch norms inside
 
 
 def check_compiler(device: torch.device) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ris_lib._shown import listing
 from ris_lib.contract import MaskOutput
 from ris_lib.engine.config import TrainConfig
-from ris_lib.engine.device import Model
+from ris_lib.engine.device import M
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -93,7 +93,7 @@ def shard(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Opt
     return in_precision(accelerator, model), optimizer
 
 
-def in_precision(accelerator: Accelerator, model: Model) -> Model:
+def in_precision(accelerator: Accelerator, model: M) -> M:
     """Let a model compute in the number format of the run, as accelerate does for models that are not cut up."""
     forward = model.forward
 
