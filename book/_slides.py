@@ -24,8 +24,8 @@ from ris_lib import _urls
 ROOT = Path(__file__).parents[1]
 #: Sections without slides, and the one whose headings become a list.
 LEFT_OUT, EXERCISES, SUMMARY = {"References"}, "Exercises", "Summary"
-#: A slide holds so many letters of leading text, lines of code, and rows of a table.
-LETTERS, LINES, ROWS = 260, 24, 14
+#: A slide holds so many letters of leading text, lines of code, rows of a table, and formulas.
+LETTERS, LINES, ROWS, FORMULAS = 260, 24, 14, 3
 #: The first of the letters that Unicode leaves to everybody.
 _PRIVATE = 0xE000
 
@@ -46,6 +46,7 @@ div.math { text-align: center; margin: 24px 0; }
 pre { font: 18px/1.35 ui-monospace, monospace; margin: 0; white-space: pre-wrap; }
 table { border-collapse: collapse; margin: 0 auto; font-size: 20px; }
 th, td { padding: 3px 12px; text-align: left; border-bottom: 1px solid #ccc; }
+td p, th p { margin: 0; }
 li { margin: 6px 0; }
 code { font-size: 0.9em; }
 a { color: inherit; text-decoration: none; }
@@ -55,10 +56,11 @@ figure.ris-explorer { font-size: 17px; }
 @media print { section { border: 0; } }
 """
 
-#: Content that is too tall is made smaller; the keys turn the pages.
+#: Content that is too tall or too wide is made smaller; the keys turn the pages.
 SCRIPT = """
 for (const body of document.querySelectorAll(".body")) {
-  const room = 660 - body.offsetTop, scale = Math.min(1, room / body.scrollHeight);
+  const room = 660 - body.offsetTop;
+  const scale = Math.min(1, room / body.scrollHeight, body.clientWidth / body.scrollWidth);
   if (scale < 1) body.style.transform = `scale(${scale})`;
 }
 const slides = [...document.querySelectorAll("section")];
@@ -73,10 +75,11 @@ addEventListener("keydown", (event) => {
 
 
 class Slide(NamedTuple):
-    """A heading, and what stands below it, as HTML."""
+    """A heading, and what stands below it, as HTML; and how many formulas that is, if it is nothing else."""
 
     heading: str
     body: str
+    formulas: int = 0
 
 
 def lead(paragraph: str, letters: int = LETTERS) -> str:
@@ -114,7 +117,27 @@ def slides(article: Tag) -> Iterator[Slide]:
         elif heading == SUMMARY:
             yield Slide(heading, str(section.find("ul")))
         else:
-            yield from _section(section, heading)
+            yield from _together(_section(section, heading))
+
+
+def _together(made: Iterator[Slide]) -> Iterator[Slide]:
+    """Formulas that follow one another below one heading share a slide."""
+    last: Slide | None = None
+    for slide in made:
+        if (
+            last
+            and last.heading == slide.heading
+            and last.formulas
+            and slide.formulas
+            and last.formulas < FORMULAS
+        ):
+            last = Slide(last.heading, last.body + slide.body, last.formulas + 1)
+            continue
+        if last:
+            yield last
+        last = slide
+    if last:
+        yield last
 
 
 def _section(section: Tag, heading: str) -> Iterator[Slide]:
@@ -133,7 +156,7 @@ def _section(section: Tag, heading: str) -> Iterator[Slide]:
             said = tag
         elif shown := _shown(tag, classes, scratch):
             leading = f"<p>{_words(said, LETTERS)}</p>" if said else ""
-            yield Slide(below, leading + shown)
+            yield Slide(below, leading + shown, int("math" in classes))
             said = None
 
 

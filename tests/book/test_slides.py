@@ -58,6 +58,15 @@ def test_what_becomes_a_slide():
     assert not any("answer" in body or "no<" in body or "print" in body for body in bodies)
 
 
+def test_formulas_of_one_heading_share_a_slide():
+    formula = '<p>So {0}:</p><div class="math">{0}</div>'
+    page = PAGE.replace("<details>", "".join(formula.format(number) for number in range(3)) + "<details>", 1)
+    made = list(slides(BeautifulSoup(page, "html.parser").article))
+    assert [slide.formulas for slide in made] == [0, 0, 3, 1, 0, 0, 0, 0]
+    assert made[2].body.endswith('<p>So 1:</p><div class="math">1</div>')
+    assert made[3].body == '<p>So 2:</p><div class="math">2</div>'
+
+
 def test_a_lead_is_made_of_whole_sentences():
     long = "A sentence. " * 40 + "The last one, which counts."
     assert lead(long).endswith("A sentence. The last one, which counts.")
@@ -91,8 +100,10 @@ def test_slides_of_every_chapter_fit(chromium, built, tmp_path):  # noqa: F811
         assert count >= 8, f"{path.stem} has {count} slides"
         outside = sheet.evaluate(
             """() => [...document.querySelectorAll("section")].map((slide, number) => {
-                const box = slide.getBoundingClientRect(), body = slide.querySelector(".body").getBoundingClientRect();
-                return [number + 1, body.bottom - box.bottom, body.right - box.right];
+                const box = slide.getBoundingClientRect(), body = slide.querySelector(".body");
+                const parts = [...slide.querySelectorAll(".body > *, .body math")];
+                const right = Math.max(...parts.map((part) => part.getBoundingClientRect().right));
+                return [number + 1, body.getBoundingClientRect().bottom - box.bottom, right - box.right];
             }).filter(([, below, beside]) => below > 0 || beside > 0)"""
         )
         assert outside == [], f"{path.stem}: slide, pixels below and beside"
