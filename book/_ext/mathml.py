@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -20,6 +21,42 @@ LOGGER = logging.getLogger(__name__)
 _ENVIRONMENT = re.compile(
     r"\s*\\begin\{(align|equation|gather)\*?\}(.*)\\end\{\1\*?\}\s*", flags=re.DOTALL
 )
+_ENTITY = re.compile(
+    r"&(?!(lt|gt|amp|quot);)[A-Za-z]+;"
+)  # HTML has names that XML lacks
+_MATHML = "http://www.w3.org/1998/Math/MathML"
+_ACCENTS, _BRACE, _FENCES = frozenset("ˆˉ¯˜~˙¨ˇ˘→"), "⏟", frozenset("{}‖⟨⟩⌈⌉⌊⌋")
+ElementTree.register_namespace("", _MATHML)
+
+
+def mended(formula: str) -> str:
+    """MathML as LaTeX means it, in three things that docutils sees otherwise.
+
+    An index stands beside an accented letter, not below it; the words of a brace stand below it, not beside; and braces
+    grow with what they hold only where ``\\left`` asks for it.
+    """
+    root = ElementTree.fromstring(
+        _ENTITY.sub(lambda name: html.unescape(name[0]), formula)
+    )
+    for node in list(root.iter()):
+        kind, parts = node.tag.rpartition("}")[2], list(node)
+        if kind == "munderover" and _text(parts[2]) in _ACCENTS:
+            accented = ElementTree.Element(f"{{{_MATHML}}}mover", accent="true")
+            accented.extend([parts[0], parts[2]])
+            node.tag = f"{{{_MATHML}}}msub"
+            node[:] = [accented, parts[1]]
+        elif kind == "msub" and len(parts[0]) == 2 and _text(parts[0][1]) == _BRACE:
+            node.tag = f"{{{_MATHML}}}munder"
+        # the ends of a row are those of \left and \right
+        for part in parts[1:-1] if kind == "mrow" else parts:
+            if _text(part) in _FENCES and not part.attrib:
+                part.set("stretchy", "false")
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def _text(node: ElementTree.Element) -> str | None:
+    """The sign of an operator."""
+    return node.text if node.tag == f"{{{_MATHML}}}mo" else None
 
 
 def convert(code: str, block: bool) -> str:
@@ -33,7 +70,7 @@ def convert(code: str, block: bool) -> str:
         MathError: It holds a command that docutils does not know.
     """
     whole = _ENVIRONMENT.fullmatch(code)
-    return tex2mathml(whole[2] if whole else code, as_block=block)
+    return mended(tex2mathml(whole[2] if whole else code, as_block=block))
 
 
 def write(translator, node: nodes.Element, block: bool) -> None:

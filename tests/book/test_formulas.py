@@ -1,6 +1,7 @@
 """Formulas become MathML, and what cannot be converted is not silent."""
 
 import importlib.util
+import re
 
 import pytest
 from docutils import nodes
@@ -41,6 +42,33 @@ def test_block_formula(code):
     written = "".join(page.body)
     assert 'display="block"' in written
     assert written.endswith("</div>\n")
+
+
+def plain(code: str) -> str:
+    """MathML without its outer element and blanks between elements."""
+    return re.sub(r">\s+<", "><", mathml.convert(code, block=False)).split(">", 1)[1].removesuffix("</math>")
+
+
+def test_an_index_stands_beside_a_letter_with_an_accent():
+    accented = '<mover accent="true"><mi>l</mi><mo stretchy="false">ˆ</mo></mover>'
+    assert plain(r"\hat l") == accented
+    assert plain(r"\hat l_j") == f"<msub>{accented}<mi>j</mi></msub>"
+    assert plain(r"\bar x_k^2").startswith('<msup><msub><mover accent="true"><mi>x</mi>')
+    assert plain(r"\sum_{k=1}^n").startswith("<munderover>")
+
+
+def test_names_that_xml_lacks():
+    assert plain(r"\log x") == "<mi>log</mi><mo>\u2061</mo><mi>x</mi>"
+    assert plain(r"\text{a < b & c}") == "<mtext>a &lt; b &amp; c</mtext>"
+
+
+def test_words_stand_below_their_brace():
+    assert plain(r"\underbrace{a}_{b}") == "<munder><munder><mi>a</mi><mo>⏟</mo></munder><mi>b</mi></munder>"
+
+
+def test_braces_grow_where_it_is_asked_for():
+    assert plain(r"\{0\}") == '<mo stretchy="false">{</mo><mn>0</mn><mo stretchy="false">}</mo>'
+    assert plain(r"\left\{0\right\}") == "<mrow><mo>{</mo><mn>0</mn><mo>}</mo></mrow>"
 
 
 def test_unknown_command_warns_and_shows_its_code(monkeypatch):
