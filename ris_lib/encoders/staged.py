@@ -205,7 +205,6 @@ class StagedEncoder(nn.Module):
         maps = None if self.separable else cast(WholeImageTower, self.image_tower).maps(batch.images)
         x, detail = self.image_tower.stem(batch.images) if self.separable else (batch.images, None)
         words = self.text_tower.embed(batch.token_ids, batch.word_mask, hidden, stand_in)
-        detail_stride = self.image_tower.detail_stride
         pyramid, per_sentence, explanation = [], False, {}
         for k, stride in enumerate(self.strides):
             x = self.image_tower.stage(k, x) if maps is None else maps[k]
@@ -231,7 +230,7 @@ class StagedEncoder(nn.Module):
             word_mask=batch.word_mask,
             word_index=batch.word_index,
             image_index=batch.image_index,
-            detail=None if detail is None or detail_stride is None else FeatureMap(detail, detail_stride),
+            detail=_detail_map(detail, self.image_tower.detail_stride),
             explanation=explanation,
             image_map=image_map,
         )
@@ -239,3 +238,12 @@ class StagedEncoder(nn.Module):
     def _text_group(self, k: int, words: Tensor, word_mask: Tensor) -> Tensor:
         words = self.text_tower.group(k, words, word_mask)
         return self.text_tower.finish(words) if k == self.text_tower.last_group else words
+
+
+def _detail_map(values: Tensor | None, stride: int | None) -> FeatureMap | None:
+    """The map for the detail merge; a tower that makes one says its stride."""
+    if values is None:
+        return None
+    if stride is None:
+        raise ValueError("StagedEncoder: the image tower gives a detail map and has detail_stride=None; set it.")
+    return FeatureMap(values, stride)

@@ -98,3 +98,10 @@ def test_explanations_are_gathered_in_order():
 def test_four_fusion_entries_are_needed():
     with pytest.raises(ValueError, match="3 fusion entries"):
         make([None] * 3)
+
+
+def test_a_detail_map_has_a_stride():
+    encoder = make([None] * 4)
+    encoder.image_tower.detail_stride = None
+    with pytest.raises(ValueError, match="detail_stride=None"):
+        encoder(make_batch())
