@@ -21,9 +21,8 @@ LOGGER = logging.getLogger(__name__)
 _ENVIRONMENT = re.compile(
     r"\s*\\begin\{(align|equation|gather)\*?\}(.*)\\end\{\1\*?\}\s*", flags=re.DOTALL
 )
-_ENTITY = re.compile(
-    r"&(?!(lt|gt|amp|quot);)[A-Za-z]+;"
-)  # HTML has names that XML lacks
+#: Names of signs that HTML has and XML lacks.
+_ENTITY = re.compile(r"&(?!(lt|gt|amp|quot);)[A-Za-z]+;")
 _MATHML = "http://www.w3.org/1998/Math/MathML"
 _ACCENTS, _BRACE, _FENCES = frozenset("ˆˉ¯˜~˙¨ˇ˘→"), "⏟", frozenset("{}‖⟨⟩⌈⌉⌊⌋")
 ElementTree.register_namespace("", _MATHML)
@@ -40,21 +39,21 @@ def mended(formula: str) -> str:
     )
     for node in list(root.iter()):
         kind, parts = node.tag.rpartition("}")[2], list(node)
-        if kind == "munderover" and _text(parts[2]) in _ACCENTS:
+        if kind == "munderover" and _sign(parts[2]) in _ACCENTS:
             accented = ElementTree.Element(f"{{{_MATHML}}}mover", accent="true")
             accented.extend([parts[0], parts[2]])
             node.tag = f"{{{_MATHML}}}msub"
             node[:] = [accented, parts[1]]
-        elif kind == "msub" and len(parts[0]) == 2 and _text(parts[0][1]) == _BRACE:
+        elif kind == "msub" and len(parts[0]) == 2 and _sign(parts[0][1]) == _BRACE:
             node.tag = f"{{{_MATHML}}}munder"
         # the ends of a row are those of \left and \right
         for part in parts[1:-1] if kind == "mrow" else parts:
-            if _text(part) in _FENCES and not part.attrib:
+            if _sign(part) in _FENCES and not part.attrib:
                 part.set("stretchy", "false")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
-def _text(node: ElementTree.Element) -> str | None:
+def _sign(node: ElementTree.Element) -> str | None:
     """The sign of an operator."""
     return node.text if node.tag == f"{{{_MATHML}}}mo" else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from ris_lib._names import unknown
 from ris_lib._shown import short
 from ris_lib.data.batch import Batch
-from ris_lib.data.sample import Expression, Sample
+from ris_lib.data.sample import RLE, Expression, Sample
 from ris_lib.data.transforms import RESIZES, normalise, resize_mask
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Collator:
             batch.masks = torch.stack(
                 [mask for k, sample in enumerate(samples) for mask in self._masks(sample, batch.to_network[k])]
             )
-            batch.targets = [e.rle for e in expressions if e.rle is not None]  # all: the masks are made of them
+            batch.targets = cast(list[RLE], [e.rle for e in expressions])  # the masks were made of them
         return batch
 
     def images_only(self, image: np.ndarray, sentences: Sequence[str]) -> Batch:

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from ris_lib.data.scenes import SPLITS, Description, Modifier, Program, Resolver, SceneObject, make_scene
+from ris_lib.data.scenes.bits import Bits
+from ris_lib.data.scenes.grammar import say
 
 
 def thing(category="ball", colour="red", x=500, y=500, radius=100, **more):
@@ -40,6 +42,8 @@ def test_superlatives_need_a_rival_and_rivals_in_plain_sight():
 def test_a_relation_needs_another_object(name):
     with pytest.raises(ValueError, match=f"modifier '{name}' has no anchor; describe the other object"):
         resolve([thing()], Modifier(name, "near"), category="ball")
+    with pytest.raises(ValueError, match=f"modifier '{name}' has no anchor; describe the other object"):
+        say(Program(Description("ball"), Modifier(name, "near")), Bits(0))
 
 
 def test_left_leaves_room_for_doubt():

@@ -267,8 +267,7 @@ def _say_modified(modifier: Modifier, noun_phrase: str, person: bool, bits: Bits
     if modifier.name == "ordinal":
         ordinal = words.ORDINALS[modifier.number]
         return bits.pick(words.ORDINAL[style]).format(np=noun_phrase, ordinal=ordinal, side=modifier.word)
-    assert modifier.anchor is not None  # a program without it means nothing, see ``Resolver.resolve``
-    anchor = _noun_phrase(modifier.anchor, bits, style, alone=False)
+    anchor = _noun_phrase(modifier.other(), bits, style, alone=False)
     return bits.pick(words.RELATION[style]).format(
         np=noun_phrase,
         that=that,

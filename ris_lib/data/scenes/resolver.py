@@ -70,6 +70,16 @@ class Modifier:
     number: int = 1
     anchor: Description | None = None
 
+    def other(self) -> Description:
+        """The other object of a relation.
+
+        Raises:
+            ValueError: It is not described.
+        """
+        if self.anchor is None:
+            raise ValueError(f"the modifier {self.name!r} has no anchor; describe the other object.")
+        return self.anchor
+
 
 @dataclass(frozen=True)
 class Program:
@@ -137,9 +147,7 @@ class Resolver:
             return _only(described & region)
         if modifier.name in ("extreme", "ordinal"):
             return self._ranked(described, modifier)
-        if modifier.anchor is None:
-            raise ValueError(f"the modifier {modifier.name!r} has no anchor; describe the other object.")
-        anchor = _only(self.describe(modifier.anchor))
+        anchor = _only(self.describe(modifier.other()))
         if anchor is None:
             return None
         if modifier.name == "closest":
