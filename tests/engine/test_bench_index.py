@@ -84,6 +84,7 @@ def test_a_full_folder_is_refused(root):
 @pytest.mark.slow
 def test_opening_a_set_imports_no_pandas(root):
     """It takes a second, and Arrow imports it without being asked."""
+    refer_index(root, "refcoco")  # building it is another matter
     program = (
         "import sys; from ris_lib.data import load_dataset\n"
         f"dataset = load_dataset('refcoco', 'train', root={str(root)!r})\n"
