@@ -59,7 +59,17 @@ def test_bench_models_in_two_batches_and_precisions(tmp_path, capsys):
     assert values["threads"] >= 1
     captured = capsys.readouterr()
     assert "sizes: one picture, one sentence" in captured.out
+    assert "one by one" not in captured.out
     assert "baseline_tiny" in captured.err
+
+
+def test_bench_of_several_sentences_has_a_table_of_its_own(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([*BENCH, "--sentences", "1", "2"]) == 0
+    shown = capsys.readouterr().out
+    table = shown[shown.index("all sentences of a picture at once") :]
+    assert "one by one / ours" in table
+    assert table.count("baseline_tiny") == 1
 
 
 def test_bench_beside_an_earlier_file_and_a_function(tmp_path, capsys, monkeypatch):
@@ -85,6 +95,7 @@ def test_bench_beside_an_earlier_file_and_a_function(tmp_path, capsys, monkeypat
     ("arguments", "message"),
     [
         (["--batch", "0"], "--batch 0; expected numbers of at least 1"),
+        (["--sentences", "0"], "--sentences 0; expected numbers of at least 1"),
         (["--patience", "0"], "--patience 0.0; expected a positive number"),
         (["--models", "lavt_huge"], "no model fits 'lavt_huge'; there are: "),
         (["--scale", "0"], "--scale 0; expected numbers of at least 1"),

@@ -38,6 +38,7 @@ def bench(
     subjects: Positional[tuple[Literal["data", "index", "models", "metrics", "train"], ...]] = (),
     models: str = "*",
     batch: tuple[int, ...] = (1,),
+    sentences: tuple[int, ...] = (1,),
     precision: tuple[Literal["fp32", "bf16", "compiled"], ...] = ("fp32",),
     workers: tuple[int, ...] = (0,),
     size: tuple[int, ...] = (96, 480),
@@ -61,6 +62,7 @@ def bench(
     $ ris bench data --workers 0 2 4 --size 480 --storage jpeg --root DATA
     $ ris bench index --scale 1 2 4
     $ ris bench models --models "*_base*"
+    $ ris bench models --models eavl_base --sentences 1 5 --patience 120
     $ ris bench models --batch 1 8 32 --precision fp32 bf16 compiled --device cuda --json book/results/speed.json
     $ ris bench models --models lavt_base --patience 600 --external peer:forward
     $ ris bench train --models lavt_tiny --batch 8
@@ -70,7 +72,8 @@ def bench(
         subjects: What to measure: samples, official files of RefCOCO's size, models, scores, training steps. By
             default everything, in some minutes.
         models: Names of models; * stands for any letters. train takes lavt_base where no names are given.
-        batch: Pictures at once, with one sentence each.
+        batch: Pictures at once.
+        sentences: Sentences of each picture, for models; several are timed beside the same ones one by one.
         precision: Number formats; compiled is fp32 through torch.compile.
         workers: Processes that make samples; 0 = this one.
         size: Sides of the network's picture for data, in pixels.
@@ -92,7 +95,9 @@ def bench(
     trained = (DEFAULT_MODEL,)
     if "train" in subjects and models != "*":
         trained = tuple(subject.name for subject in find_subjects(models) if not subject.overrides)
-    settings = Settings(seconds, patience, str(place), workers, size, storage, root, scale, trained, batch, precision)
+    settings = Settings(
+        *(seconds, patience, str(place), workers, size, storage, root, scale, trained, batch, sentences, precision)
+    )
     if external is not None and len(measured) != 1:
         raise ValueError(
             f"--external is timed beside one model, and {len(measured)} would be measured; name one: ris bench models "
@@ -129,6 +134,7 @@ def _measure_models(
                 subject,
                 device,
                 settings.batches,
+                settings.sentences,
                 settings.precisions,
                 settings.seconds,
                 settings.patience,

@@ -8,6 +8,13 @@ from typing import Any
 from rich.table import Table
 
 from ris_lib.cli.output import make_table
+from ris_lib.engine.bench_models import run_name
+
+#: What may be timed in the same rounds as a forward pass: its name in a run, in a column, and a title.
+_OTHERS = (
+    ("external", "external", "the external function, in the same rounds"),
+    ("one_by_one", "one by one", "all sentences of a picture at once, and one by one with the picture anew"),
+)
 
 
 def tables_of(values: Mapping[str, Any]) -> list[Table]:
@@ -29,8 +36,11 @@ def tables_of(values: Mapping[str, Any]) -> list[Table]:
         tables.append(_results(values["results"], title))
     if values["models"]:
         tables += [_sizes(values["models"]), _speeds(values["models"], title)]
-        if any("external_s" in run for model in values["models"] for run in model["runs"]):
-            tables.append(_external(values["models"]))
+        tables += [
+            _beside(values["models"], part, name, title)
+            for part, name, title in _OTHERS
+            if any(f"{part}_s" in run for model in values["models"] for run in model["runs"])
+        ]
     if "against" in values:
         tables.append(_ratios(values["against"]))
     return tables
@@ -107,13 +117,14 @@ def _sizes(models: Sequence[dict[str, Any]]) -> Table:
 
 
 def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
-    columns = ["model", "precision", "batch", "forward", "spread", "pictures/s", "FLOP/s", "of product", "memory"]
-    columns += ["forward and backward", "spread", "samples/s", "memory"]
+    columns = ["model", "precision", "batch", "sentences", "forward", "spread", "pictures/s", "FLOP/s", "of product"]
+    columns += ["memory", "forward and backward", "spread", "samples/s", "memory"]
     rows = [
         [
             model["name"],
             run["precision"],
             run["batch"],
+            run["sentences"],
             _seconds(run["forward_s"]),
             _spread(run, "forward"),
             _number(run["pictures_per_s"]),
@@ -130,30 +141,29 @@ def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
     ]
     table = make_table(f"models: {title}", columns, rows, text=2)
     notes = [
-        f"{model['name']}, {run['precision']}, batch {run['batch']}: {run['note']}"
-        for model in models
-        for run in model["runs"]
-        if run["note"]
+        f"{run_name(model['name'], run)}: {run['note']}" for model in models for run in model["runs"] if run["note"]
     ]
     table.caption, table.caption_justify = "\n".join(notes) or None, "left"
     return table
 
 
-def _external(models: Sequence[dict[str, Any]]) -> Table:
-    """The function of ``--external`` beside the model."""
+def _beside(models: Sequence[dict[str, Any]], part: str, name: str, title: str) -> Table:
+    """What was timed in the same rounds as the forward pass."""
     rows = [
         [
             model["name"],
             run["precision"],
             run["batch"],
-            *(cell for part in ("forward", "external") for cell in (_seconds(run[f"{part}_s"]), _spread(run, part))),
-            _times(run["external_ratio"]),
+            run["sentences"],
+            *(cell for of in ("forward", part) for cell in (_seconds(run[f"{of}_s"]), _spread(run, of))),
+            _times(run[f"{part}_ratio"]),
         ]
         for model in models
         for run in model["runs"]
+        if f"{part}_s" in run
     ]
-    columns = ["model", "precision", "batch", "ours", "spread", "external", "spread", "external / ours"]
-    return make_table("the external function, in the same rounds", columns, rows, text=2)
+    columns = ["model", "precision", "batch", "sentences", "ours", "spread", name, "spread", f"{name} / ours"]
+    return make_table(title, columns, rows, text=2)
 
 
 def _spread(run: Mapping[str, Any], part: str) -> str:

@@ -20,11 +20,11 @@ from ris_lib.engine.bench_train import DEFAULT_MODEL, measure_train
 #: What ``measure`` can measure.
 SUBJECTS = ("data", "index", "metrics", "train")
 
-_AT_LEAST = {"workers": 0, "sizes": 1, "scales": 1, "batches": 1}
+_AT_LEAST = {"workers": 0, "sizes": 1, "scales": 1, "batches": 1, "sentences": 1}
 _DECIDING = {
     "data": ("workers", "sizes", "storages"),
     "index": ("scales",),
-    "models": ("batches", "precisions"),
+    "models": ("batches", "sentences", "precisions"),
     "train": ("trained", "batches", "precisions"),
 }
 _NAMES = {"sizes": "size", "scales": "scale", "batches": "batch"}  # of the flags
@@ -45,6 +45,7 @@ class Settings:
         scales: Sizes of the data set for ``index``, in times RefCOCO's.
         trained: Models of ``train``.
         batches: Numbers of pictures at once, of models and training steps.
+        sentences: Numbers of sentences of each picture, of models.
         precisions: Number formats, out of ``bench_models.PRECISIONS``.
 
     Raises:
@@ -65,6 +66,7 @@ class Settings:
     scales: tuple[int, ...] = (1,)
     trained: tuple[str, ...] = (DEFAULT_MODEL,)
     batches: tuple[int, ...] = (1,)
+    sentences: tuple[int, ...] = (1,)
     precisions: tuple[str, ...] = ("fp32",)
 
     def __post_init__(self) -> None:

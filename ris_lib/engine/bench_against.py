@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ris_lib.engine.bench_models import run_name
+
 #: What both must agree on, or the reader is told.
 _SURROUNDINGS = ("cpu", "device", "threads", "platform", "python", "ris_lib", "revision", "versions")
 
@@ -83,7 +85,7 @@ def entries_of(values: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
     for model in values["models"]:
         for run in model["runs"]:
             for part in ("forward", "training"):
-                what = f"{model['name']}, {run['precision']}, batch {run['batch']}: {part}"
+                what = f"{run_name(model['name'], run)}: {part}"
                 found["models", what, "s"] = {"value": run[f"{part}_s"], "memory_bytes": run[f"{part}_bytes"]}
     return found
 

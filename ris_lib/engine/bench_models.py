@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import gc
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ _OF_RUN = (
     *("training_s", "training_low_s", "training_high_s", "training_rounds", "training_samples_per_s"),
     *("training_bytes", "note"),
 )
+_OF_SEVERAL = ("one_by_one_s", "one_by_one_low_s", "one_by_one_high_s", "one_by_one_ratio")
 _OF_EXTERNAL = ("external_s", "external_low_s", "external_high_s", "external_ratio")
 
 _BACKWARD = 2.5  # times the forward pass, to foresee how long a training step takes: two products for one, and losses
@@ -153,6 +155,7 @@ def measure_model(
     subject: Subject,
     device: torch.device | str = "cpu",
     batches: Sequence[int] = (1,),
+    sentences: Sequence[int] = (1,),
     precisions: Sequence[str] = ("fp32",),
     seconds: float = 1.0,
     patience: float = 20.0,
@@ -168,7 +171,9 @@ def measure_model(
     Args:
         subject: The model.
         device: Where.
-        batches: Numbers of pictures at once, one sentence each.
+        batches: Numbers of pictures at once.
+        sentences: Numbers of sentences of each picture. Where there are several, the same sentences one by one, each
+            with its picture anew, are timed in the same rounds.
         precisions: Out of ``PRECISIONS``.
         seconds: Time for each number, after one call that is not measured.
         patience: What takes longer than so many seconds for five rounds is timed once; a training step that alone will
@@ -177,12 +182,13 @@ def measure_model(
         external: A function that is timed in the same rounds as the forward pass.
 
     Yields:
-        For each precision and batch: ``precision``, ``batch``, ``rounds``, ``forward_s`` (the median, as all numbers)
-        with ``forward_low_s`` and ``forward_high_s``, ``pictures_per_s``, ``forward_bytes``, ``flop_per_s``,
-        ``product_flop_per_s`` and their ratio ``share_of_product``; ``training_s``, ``training_low_s``,
-        ``training_high_s``, ``training_rounds``, ``training_samples_per_s``, ``training_bytes`` and ``note``; with
-        ``external`` also ``external_s``, ``external_low_s``, ``external_high_s`` and ``external_ratio`` (its time
-        divided by ours). What was not measured is None, and the note says why.
+        For each precision, batch and number of sentences: ``precision``, ``batch``, ``sentences``, ``rounds``,
+        ``forward_s`` (the median, as all numbers) with ``forward_low_s`` and ``forward_high_s``, ``pictures_per_s``,
+        ``forward_bytes``, ``flop_per_s``, ``product_flop_per_s`` and their ratio ``share_of_product`` (for one
+        sentence); ``training_s``, ``training_low_s``, ``training_high_s``, ``training_rounds``,
+        ``training_samples_per_s``, ``training_bytes`` and ``note``; with ``external`` also ``external_s``,
+        ``external_low_s``, ``external_high_s`` and ``external_ratio`` (its time divided by ours); with several
+        sentences the same four of ``one_by_one``. What was not measured is None, and the note says why.
 
     Raises:
         ValueError: The external function fails.
@@ -196,17 +202,33 @@ def measure_model(
     memory = PeakMemory(device)
     model = create_model(subject.recipe, **subject.overrides).to(device)
     for precision in precisions:
-        for count in batches:
-            batch = full_batch(model, count).to(device)
+        for count, each in itertools.product(batches, sentences):
+            batch = full_batch(model, count, each).to(device)
+            single = None if each == 1 else full_batch(model, count).to(device)
             if external is not None:
                 with _inference(device, precision):
                     try_external(external, *_inputs(batch))
-            run = _run(model, batch, precision, memory, seconds, patience, external)
-            if flops is not None and run["forward_s"] is not None:
+            run = _run(model, batch, single, precision, memory, seconds, patience, external)
+            if flops is not None and each == 1 and run["forward_s"] is not None:
                 run["flop_per_s"] = flops * count / run["forward_s"]
                 run["share_of_product"] = run["flop_per_s"] / run["product_flop_per_s"]
-            yield {"precision": precision, "batch": count, **run}
+            yield {"precision": precision, "batch": count, "sentences": each, **run}
             gc.collect()
+
+
+def run_name(model: str, run: Mapping[str, Any]) -> str:
+    """What a message or a table calls one run of ``measure_model``.
+
+    Args:
+        model: Its name.
+        run: As ``measure_model`` yields it.
+
+    Example:
+        >>> run_name("eavl_base", {"precision": "fp32", "batch": 1, "sentences": 5})
+        'eavl_base, fp32, batch 1, 5 sentences'
+    """
+    several = f", {run['sentences']} sentences" if run["sentences"] > 1 else ""
+    return f"{model}, {run['precision']}, batch {run['batch']}{several}"
 
 
 def _inputs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -223,15 +245,17 @@ def _inference(device: torch.device, precision: str) -> Iterator[None]:
 def _run(
     model: ReferringSegmenter,
     batch: Batch,
+    single: Batch | None,
     precision: str,
     memory: PeakMemory,
     seconds: float,
     patience: float,
     external: External | None,
 ) -> dict[str, Any]:
-    """Forward pass and training step of one batch in one precision."""
+    """Forward pass and training step of one batch in one precision; ``single`` has one sentence of each picture."""
     device, count = batch.images.device, len(batch.images)
-    values: dict[str, Any] = dict.fromkeys(_OF_RUN if external is None else (*_OF_RUN, *_OF_EXTERNAL))
+    of_others = (*(_OF_EXTERNAL if external else ()), *(_OF_SEVERAL if single else ()))
+    values: dict[str, Any] = dict.fromkeys((*_OF_RUN, *of_others))
     called: Callable[..., Any] = torch.compile(model) if precision == "compiled" else model
 
     def predict() -> None:
@@ -241,6 +265,11 @@ def _run(
     def compare(external: External) -> None:
         with _inference(device, precision):
             external(*_inputs(batch))
+
+    def one_by_one(single: Batch) -> None:
+        for _ in range(len(batch.sentences) // count):
+            with _inference(device, precision):
+                called(single)
 
     def learn() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -254,16 +283,17 @@ def _run(
         predict()
         values["forward_bytes"] = memory.peak()
         multiply, product_flops = matrix_product(device, torch.bfloat16 if precision == "bf16" else torch.float32)
-        works = {"forward": predict, "product": multiply} | (
-            {} if external is None else {"external": partial(compare, external)}
-        )
+        works: dict[str, Callable[[], object]] = {"forward": predict, "product": multiply}
+        if external is not None:
+            works["external"] = partial(compare, external)
+        if single is not None:
+            works["one_by_one"] = partial(one_by_one, single)
         timings = interleave(works, seconds, patience, device)
         forward, product = timings["forward"].median, timings["product"].median
         values |= _spread("forward", timings["forward"]) | {"rounds": len(timings["forward"].rounds)}
         values |= {"pictures_per_s": count / forward, "product_flop_per_s": product_flops / product}
-        if external is not None:
-            values |= _spread("external", timings["external"])
-            values["external_ratio"] = timings["external"].median / forward
+        for other in timings.keys() - {"forward", "product"}:
+            values |= _spread(other, timings[other]) | {f"{other}_ratio": timings[other].median / forward}
         if (expected := forward * (1 + _BACKWARD)) > patience:
             return {**values, "note": f"training step left out: about {expected:.0f} s"}
         model.train()

@@ -27,7 +27,10 @@ from ris_lib.models import ReferringSegmenter, create_model
 DEFAULT_MODEL = "lavt_base"
 
 #: Ways of training a model by what is said of them: each gets the model before its first step.
-WAYS: dict[str, Callable[[ReferringSegmenter], object]] = {"activations kept": lambda model: None}
+WAYS: dict[str, Callable[[ReferringSegmenter], object]] = {
+    "activations kept": lambda model: None,
+    "activations computed again": lambda model: model.encoder.set_recompute(True),
+}
 
 
 def measure_train(
@@ -56,9 +59,10 @@ def measure_train(
         ValueError: A model is not known, or a batch does not fit it (batch norm refuses one picture).
 
     Example:
-        >>> (entry,) = measure_train(["baseline_tiny"], batches=[2], seconds=0.01)
-        >>> entry["what"]
-        'baseline_tiny, batch 2, fp32, activations kept'
+        >>> for entry in measure_train(["baseline_tiny"], batches=[2], seconds=0.01):
+        ...     print(entry["what"])
+        baseline_tiny, batch 2, fp32, activations kept
+        baseline_tiny, batch 2, fp32, activations computed again
     """
     device = torch.device(device)
     for name in names:

@@ -128,12 +128,13 @@ def model_flops(model: ReferringSegmenter) -> int:
             module.training = training
 
 
-def full_batch(model: ReferringSegmenter, count: int) -> Batch:
-    """Pictures of noise at the model's input size, each with one sentence that fills the model's length.
+def full_batch(model: ReferringSegmenter, count: int, sentences: int = 1) -> Batch:
+    """Pictures of noise at the model's input size, with sentences that fill the model's length.
 
     Args:
         model: Its configuration and tokeniser are used.
         count: Number of pictures.
+        sentences: Of each picture.
 
     Example:
         >>> from ris_lib.models import create_model
@@ -142,18 +143,18 @@ def full_batch(model: ReferringSegmenter, count: int) -> Batch:
     """
     generator = torch.Generator().manual_seed(0)
     height, width = model.config.preprocess["size"]
-    sentences = [" ".join(["left"] * model.tokenizer.length)] * count
-    tokens = model.tokenizer(sentences)
+    texts = [" ".join(["left"] * model.tokenizer.length)] * (count * sentences)
+    tokens = model.tokenizer(texts)
     return Batch(
         images=torch.randn(count, 3, height, width, generator=generator, device="cpu"),
         token_ids=tokens.token_ids,
         word_mask=tokens.word_mask,
         word_index=tokens.word_index,
         spans=tokens.spans,
-        image_index=torch.arange(count),
+        image_index=torch.arange(count).repeat_interleave(sentences),
         original_size=torch.tensor([[height, width]] * count),
         to_network=torch.tensor([[[1.0, 0.0], [1.0, 0.0]]] * count),
-        sentences=sentences,
-        referent_id=torch.arange(count),
-        masks=torch.rand(count, height, width, generator=generator, device="cpu") < 0.1,
+        sentences=texts,
+        referent_id=torch.arange(len(texts)),
+        masks=torch.rand(len(texts), height, width, generator=generator, device="cpu") < 0.1,
     )

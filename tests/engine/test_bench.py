@@ -73,9 +73,11 @@ def test_a_training_step_is_measured_with_its_optimiser(monkeypatch):
     monkeypatch.setattr(
         "ris_lib.engine.bench_train.interleave", lambda works, *more: steps.append(works["step"]) or whole(works, *more)
     )
-    (entry,) = measure_train(["baseline_tiny"], batches=[2], precisions=["fp32", "compiled"], seconds=0.001)
-    assert entry["what"] == "baseline_tiny, batch 2, fp32, activations kept"
-    check([entry])
+    kept, again = measure_train(["baseline_tiny"], batches=[2], precisions=["fp32", "compiled"], seconds=0.001)
+    assert kept["what"] == "baseline_tiny, batch 2, fp32, activations kept"
+    assert again["what"] == "baseline_tiny, batch 2, fp32, activations computed again"
+    check([kept, again])
+    assert [work.args[0].encoder.recompute for work in steps] == [False, True]
     model = steps[0].args[0]
     before = [parameter.detach().clone() for parameter in model.parameters()]
     steps[0]()
@@ -84,9 +86,9 @@ def test_a_training_step_is_measured_with_its_optimiser(monkeypatch):
 
 
 def test_a_long_training_step_is_timed_once():
-    (entry,) = measure_train(["baseline_tiny"], batches=[1], seconds=0.001, patience=1e-9)
-    assert entry["rounds"] == 1
-    assert entry["value"] == entry["low"] == entry["high"] > 0
+    for entry in measure_train(["baseline_tiny"], batches=[1], seconds=0.001, patience=1e-9):
+        assert entry["rounds"] == 1
+        assert entry["value"] == entry["low"] == entry["high"] > 0
 
 
 def test_what_was_asked_for_is_that_of_the_subjects_alone():

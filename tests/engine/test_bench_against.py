@@ -14,7 +14,7 @@ def bench(**changes):
         {"subject": "data", "what": "draw", "unit": "pictures/s", "value": 6.0},
         {"subject": "index", "what": "open", "unit": "s", "value": 2.0, "memory_bytes": 30},
     ]
-    run = {"precision": "fp32", "batch": 1, "forward_s": 4.0, "forward_bytes": 8, "training_s": None}
+    run = {"precision": "fp32", "batch": 1, "sentences": 1, "forward_s": 4.0, "forward_bytes": 8, "training_s": None}
     models = [{"name": "a_tiny", "runs": [run | {"training_bytes": None}]}]
     same = {"device": "cpu", "threads": 1, "versions": {"torch": "2", "numpy": "2"}, "asked": {"subjects": []}}
     return {**same, "results": results, "models": models, **changes}

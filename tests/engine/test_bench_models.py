@@ -79,6 +79,27 @@ def test_the_share_is_of_a_product_in_the_same_rounds():
     assert run["share_of_product"] == pytest.approx(run["flop_per_s"] / run["product_flop_per_s"])
 
 
+def test_several_sentences_are_timed_beside_the_same_ones_one_by_one(monkeypatch):
+    asked = []
+    whole = bench_models.ReferringSegmenter.forward
+
+    def note(model, batch, **options):
+        asked.append((len(batch.images), batch.image_index.tolist()))
+        return whole(model, batch, **options)
+
+    monkeypatch.setattr(bench_models.ReferringSegmenter, "forward", note)
+    subject = find_subjects("baseline_tiny")[0]
+    one, three = measure_model(subject, batches=(2,), sentences=(1, 3), seconds=0.001, flops=1e9)
+    assert [run["sentences"] for run in (one, three)] == [1, 3]
+    assert "one_by_one_s" not in one
+    assert three["share_of_product"] is None
+    assert three["one_by_one_ratio"] == pytest.approx(three["one_by_one_s"] / three["forward_s"])
+    assert three["one_by_one_low_s"] <= three["one_by_one_s"] <= three["one_by_one_high_s"]
+    assert three["pictures_per_s"] == pytest.approx(2 / three["forward_s"])
+    assert {tuple(index) for _, index in asked} == {(0, 1), (0, 0, 0, 1, 1, 1)}
+    assert all(images == 2 for images, _ in asked)
+
+
 def test_an_external_function_is_timed_beside_the_model_on_the_same_inputs():
     calls = []
 
