@@ -193,6 +193,7 @@ def print_book(chromium: Browser, toc: Path, site: Path, out: Path) -> dict[str,
     source = out.with_suffix(".html")
     source.write_text(one_page(site, entries), encoding="utf-8")
     page = chromium.new_page()
+    page.set_default_timeout(600_000)  # ms: the whole book is one large page
     page.goto(source.as_uri())
     options = {
         "prefer_css_page_size": True,

@@ -43,8 +43,8 @@ SPLIT_BY = {"refcoco": ("unc", "google"), "refcoco+": ("unc",), "refcocog": ("um
 
 _REF_KEYS = ("ref_id", "ann_id", "image_id", "split", "sentences")
 _ORIGIN = (
-    "The official files are those of the refer toolkit (github.com/lichengunc/refer); "
-    "the photographs are COCO's train2014."
+    "data_scripts/download.py of the repository fetches the official files, those of the refer toolkit "
+    "(github.com/lichengunc/refer), and the photographs, COCO's train2014."
 )
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def fetch(source: Source, path: str | Path, progress: bool = True, sleep: Callab
     Args:
         source: Where it is and how it is recognised.
         path: The final name. A file that stands there is taken as it is: it was checked when it came.
-        progress: Show a bar with the remaining time.
+        progress: Show a bar with the remaining time, and say why there will be another attempt.
         sleep: Waits between attempts.
 
     Returns:
@@ -110,7 +111,11 @@ def _from(
             if attempt >= ATTEMPTS:
                 raise _RefusedError(f"{reason} ({attempt} attempts)") from reason
             mixed = mixed or most > 0
-            sleep(min(PAUSE, 2.0**attempt if reason.wait is None else reason.wait))
+            wait = min(PAUSE, 2.0**attempt if reason.wait is None else reason.wait)
+            if progress:
+                said = f"{source.file}: {reason}; attempt {attempt + 1} of {ATTEMPTS} in {wait:.0f} s"
+                tqdm.write(said, file=sys.stderr)
+            sleep(wait)
             continue
         fault = unlike(source, part, progress)
         if not fault:
