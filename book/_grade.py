@@ -9,27 +9,55 @@ container or a virtual machine; ``otter grade`` makes a container itself, where 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import csv
 import io
 import sys
 from pathlib import Path
 
+import nbformat
 from book._assignments import RESULT
+from IPython.core.inputtransformer2 import TransformerManager
 from otter.api import grade_submission
 
 from ris_lib.data.cache import atomic_write
 
 
-def grade(notebook: Path, autograder: Path) -> dict[str, float | str]:
+def no_python(notebook: Path) -> list[str]:
+    """Which cells are no Python, and why: whatever they define is missing, and grading says no more than that.
+
+    Args:
+        notebook: A notebook that can be read.
+
+    Returns:
+        A line for each such cell; cells count from 1, those of text included.
+    """
+    found = []
+    cells = nbformat.read(notebook, as_version=4).cells
+    for number, cell in enumerate(cells, start=1):
+        if cell.cell_type != "code":
+            continue
+        try:
+            ast.parse(TransformerManager().transform_cell(cell.source))
+        except SyntaxError as error:
+            found.append(f"cell {number}, line {error.lineno}: {error.msg}")
+    return found
+
+
+def grade(
+    notebook: Path, autograder: Path, worth: dict[str, float] | None = None
+) -> dict[str, float | str]:
     """The points of a notebook, task by task.
 
     Args:
         notebook: What was handed in.
         autograder: The zip file of the assignment.
+        worth: Gets what each task is worth, by name.
 
     Returns:
-        ``total``, then every task by name; or ``error`` where the notebook cannot be graded at all.
+        ``total``, then every task by name, and ``error`` where cells are no Python; or ``error`` alone where the
+        notebook cannot be graded at all.
     """
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
@@ -37,10 +65,13 @@ def grade(notebook: Path, autograder: Path) -> dict[str, float | str]:
             results = grade_submission(str(notebook), str(autograder), quiet=True)
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    return {
-        "total": results.total,
-        **{task: found.score for task, found in results.results.items()},
-    }
+    tasks = sorted(results.results.items())
+    if worth is not None:
+        worth |= {task: found.possible for task, found in tasks}
+    row = {"total": results.total, **{task: found.score for task, found in tasks}}
+    return row | (
+        {"error": "; ".join(broken)} if (broken := no_python(notebook)) else {}
+    )
 
 
 def grade_all(folder: Path, autograder: Path, out: Path) -> list[dict]:
@@ -66,15 +97,19 @@ def grade_all(folder: Path, autograder: Path, out: Path) -> list[dict]:
     )
     if not notebooks:
         raise FileNotFoundError(f"{folder} holds no notebook.")
-    rows = []
+    rows, worth = [], {}
     for number, notebook in enumerate(notebooks, start=1):
         name = notebook.relative_to(folder).as_posix()
-        row = {"notebook": name, **grade(notebook, autograder)}
+        row = {"notebook": name, **grade(notebook, autograder, worth)}
         rows.append(row)
-        print(
-            f"{number} of {len(notebooks)}  {name}: {row.get('total', row.get('error'))}"
-        )
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+        said = [str(row[column]) for column in ("total", "error") if column in row]
+        print(f"{number} of {len(notebooks)}  {name}: {', '.join(said)}")
+    if worth:
+        each = ", ".join(f"{task} {points:g}" for task, points in worth.items())
+        print(f"of {sum(worth.values()):g} points: {each}")
+    columns = ["notebook", "total", *worth]
+    if any("error" in row for row in rows):
+        columns.append("error")
     with (
         atomic_write(out) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,

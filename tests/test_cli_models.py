@@ -126,3 +126,11 @@ def test_each_tiny_model_is_trained_scored_and_asked_by_name(name, tmp_path, cap
     assert main(["predict", "--run", str(run), str(photo), *told, "--device", "cpu", "--out", str(asked)]) == 0
     masks = [Image.open(file) for file in sorted(asked.glob("*mask*.png"))]
     assert [mask.size for mask in masks] == [(50, 40)] * 2
+
+
+def test_who_asks_a_shipped_model_is_told_what_it_has_seen(tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (50, 40)).save(photo)
+    asked = ["predict", "--model", "baseline_tiny", str(photo), "the cup", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(asked) == 0
+    assert "baseline_tiny has seen drawn scenes only" in " ".join(capsys.readouterr().out.split())

@@ -117,14 +117,11 @@ def _sizes(models: Sequence[dict[str, Any]]) -> Table:
 
 
 def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
-    columns = ["model", "precision", "batch", "sentences", "forward", "spread", "pictures/s", "FLOP/s", "of product"]
-    columns += ["memory", "forward and backward", "spread", "samples/s", "memory"]
+    columns = ["model", "forward", "spread", "pictures/s", "FLOP/s", "of product", "memory"]
+    columns += ["and backward", "spread", "samples/s", "memory"]
     rows = [
         [
-            model["name"],
-            run["precision"],
-            run["batch"],
-            run["sentences"],
+            run_name(model["name"], run),
             _seconds(run["forward_s"]),
             _spread(run, "forward"),
             _number(run["pictures_per_s"]),
@@ -139,7 +136,7 @@ def _speeds(models: Sequence[dict[str, Any]], title: str) -> Table:
         for model in models
         for run in model["runs"]
     ]
-    table = make_table(f"models: {title}", columns, rows, text=2)
+    table = make_table(f"models: {title}", columns, rows)
     notes = [
         f"{run_name(model['name'], run)}: {run['note']}" for model in models for run in model["runs"] if run["note"]
     ]
@@ -151,10 +148,7 @@ def _beside(models: Sequence[dict[str, Any]], part: str, name: str, title: str) 
     """What was timed in the same rounds as the forward pass."""
     rows = [
         [
-            model["name"],
-            run["precision"],
-            run["batch"],
-            run["sentences"],
+            run_name(model["name"], run),
             *(cell for of in ("forward", part) for cell in (_seconds(run[f"{of}_s"]), _spread(run, of))),
             _times(run[f"{part}_ratio"]),
         ]
@@ -162,8 +156,7 @@ def _beside(models: Sequence[dict[str, Any]], part: str, name: str, title: str) 
         for run in model["runs"]
         if f"{part}_s" in run
     ]
-    columns = ["model", "precision", "batch", "sentences", "ours", "spread", name, "spread", f"{name} / ours"]
-    return make_table(title, columns, rows, text=2)
+    return make_table(title, ["model", "ours", "spread", name, "spread", f"{name} / ours"], rows)
 
 
 def _spread(run: Mapping[str, Any], part: str) -> str:

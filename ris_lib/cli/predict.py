@@ -18,6 +18,7 @@ from ris_lib.data import read_picture
 from ris_lib.data.cache import atomic_files, check_place
 from ris_lib.engine import Prediction, Predictor
 from ris_lib.engine.run import write_json
+from ris_lib.models.shipped import shipped_models
 from ris_lib.show import overlay
 
 _LONGEST_NAME = 40
@@ -74,7 +75,11 @@ def predict(
     write_prediction(folder, picture, prediction.masks, values)
     rows = [[p["sentence"], p["mask"], f"{p['score']:.3f}", p["pixels"]] for p in values["predictions"]]
     title = f"{photo.name}, {picture.shape[0]} x {picture.shape[1]} pixels (height x width); files in {folder}"
-    report([make_table(title, ["sentence", "mask", "score", "pixels"], rows, text=2)], values, json)
+    table = make_table(title, ["sentence", "mask", "score", "pixels"], rows, text=2)
+    if model in shipped_models():
+        table.caption = f"{model} has seen drawn scenes only; on a photograph it guesses."
+        table.caption_justify = "left"
+    report([table], values, json)
 
 
 def write_prediction(folder: Path, picture: np.ndarray, masks: Iterable[np.ndarray], values: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.table import Table
 
 from ris_lib.cli.output import make_table, report
-from ris_lib.data.sealed import read_key
-from ris_lib.engine.leaderboard import enter
+from ris_lib.data.sealed import fingerprint, read_key
+from ris_lib.engine.leaderboard import enter, open_board
 from ris_lib.engine.submission import Rules, Verdict, score_submission
 
 #: Scenes of a sealed split, where ``--limit`` says no other number.
@@ -54,7 +54,10 @@ def score(
     if key is None:
         raise ValueError("--submission needs --key FILE, the key of the sealed split.")
     secret, scenes = read_key(key), SCENES if limit is None else limit
-    verdict = score_submission(submission, secret, scenes, read_rules(rules), device)
+    limits = read_rules(rules)
+    if leaderboard is not None:
+        open_board(leaderboard, fingerprint(secret), scenes, limits)  # what it refuses is not scored first
+    verdict = score_submission(submission, secret, scenes, limits, device)
     shown = [scores_table(verdict), rules_table(verdict)]
     if leaderboard is not None:
         shown.append(board_table(enter(leaderboard, verdict)))

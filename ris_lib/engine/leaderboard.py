@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from ris_lib.engine.run import write_json
-from ris_lib.engine.submission import Verdict
+from ris_lib.engine.submission import Rules, Verdict
 
 #: What every entry says.
 _ENTRY = {"name", "kept", "broken", "miou", "interval", "prec50", "gain", "model", "tries"}
@@ -38,10 +38,49 @@ def read_board(path: str | Path) -> dict[str, Any]:
     return board
 
 
+def open_board(path: str | Path, key: str, pictures: int, rules: Rules) -> dict[str, Any]:
+    """The leaderboard for scores of one sealed split by one set of rules; an empty one where there is no file.
+
+    A board is of one split and of one set of rules; what else comes is refused, since it could not be compared.
+
+    Args:
+        path: The file.
+        key: The fingerprint of the sealed split's key.
+        pictures: Of the split.
+        rules: Of the scores.
+
+    Returns:
+        As ``read_board``.
+
+    Raises:
+        ValueError: The board is of another key, other rules or another number of pictures, or the file is damaged.
+    """
+    path = Path(path)
+    about = {"key": key, "pictures": pictures, "rules": asdict(rules)}
+    if not path.is_file():
+        return {**about, "entries": []}
+    board = read_board(path)
+    there, here = _flat(board), _flat(about)
+    if there != here:
+        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        differing = "; ".join(f"{name} is {there.get(name)} there, {here.get(name)} here" for name in names)
+        raise ValueError(f"{path} is a board of other scores ({differing}); take another file.")
+    return board
+
+
+def _flat(about: dict[str, Any]) -> dict[str, Any]:
+    """What a board is about, each rule by its name."""
+    rules = about["rules"] if isinstance(about["rules"], dict) else {"rules": about["rules"]}
+    return {
+        "key": about["key"],
+        "pictures": about["pictures"],
+        **{f"rule {name}": rule for name, rule in rules.items()},
+    }
+
+
 def enter(path: str | Path, verdict: Verdict) -> dict[str, Any]:
     """Put a verdict on a leaderboard: the best of each name that kept to the rules stays, tries are counted.
 
-    A board is of one sealed split and of one set of rules; what else comes is refused, since it could not be compared.
     Counting tries is the only guard against learning the sealed split from its scores: look at them.
 
     Args:
@@ -52,17 +91,12 @@ def enter(path: str | Path, verdict: Verdict) -> dict[str, Any]:
         The board as it is now, as ``read_board`` does.
 
     Raises:
-        ValueError: The board is of another key, other rules or another number of pictures, or the file is damaged.
+        ValueError: As for ``open_board``.
     """
-    path = Path(path)
-    result = verdict.result
-    about = {"key": result.fixed_by["key"], "pictures": result.counts["images"], "rules": asdict(verdict.rules)}
+    path, result = Path(path), verdict.result
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        board = read_board(path) if path.is_file() else {**about, "entries": []}
-        for name, value in about.items():
-            if board.get(name) != value:
-                raise ValueError(f"{path} is of {name} {board.get(name)}, this score of {value}; take another file.")
+        board = open_board(path, result.fixed_by["key"], result.counts["images"], verdict.rules)
         entries = {entry["name"]: entry for entry in board["entries"]}
         before = entries.get(verdict.name)
         entry = _entry(verdict)

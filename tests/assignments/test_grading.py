@@ -129,22 +129,31 @@ def test_there_are_three_wrong_submissions(name):
     assert len([path for path in WRONG_SUBMISSIONS if path.startswith(f"{name}/")]) >= 3
 
 
-def test_a_class_is_graded_into_a_table(made, tmp_path):
+def test_a_class_is_graded_into_a_table(made, tmp_path, capsys):
     name = NAMES[0]
     folder = tmp_path / "handed_in"
-    for student in ("anna", "ben"):
+    for student in ("anna", "ben", "cem"):
         (folder / student).mkdir(parents=True)
-    solution = (made(name) / "solutions" / f"{name}.ipynb").read_bytes()
-    (folder / "anna" / f"{name}.ipynb").write_bytes(solution)
+    solution = (made(name) / "solutions" / f"{name}.ipynb").read_text(encoding="utf-8")
+    (folder / "anna" / f"{name}.ipynb").write_text(solution, encoding="utf-8")
     (folder / "ben" / f"{name}.ipynb").write_text("no notebook")
+    assert "def mask_iou(" in solution
+    (folder / "cem" / f"{name}.ipynb").write_text(solution.replace("def mask_iou(", "def mask_iou)"), encoding="utf-8")
     grade_all(folder, made(name) / "autograder" / f"{name}.zip", tmp_path / "grades.csv")
     with (tmp_path / "grades.csv").open(newline="") as file:
-        anna, ben = csv.DictReader(file)
+        reader = csv.DictReader(file)
+        anna, ben, cem = reader
     promised = worth(student_notebook(made(name), name))
+    assert reader.fieldnames == ["notebook", "total", *sorted(promised), "error"]
+    assert f"of {sum(promised.values()):g} points: " in capsys.readouterr().out
     assert {task: float(anna[task]) for task in promised} == promised
     assert float(anna["total"]) == sum(promised.values())
+    assert not anna["error"]
     assert ben["error"]
     assert not ben["total"]
+    assert re.fullmatch(r"cell \d+, line \d+: .+", cem["error"])
+    assert float(cem["mask_iou"]) == 0
+    assert float(cem["restore"]) == promised["restore"]
 
 
 def test_without_an_autograder_or_a_notebook_it_says_what_to_do(tmp_path):

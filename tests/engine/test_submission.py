@@ -119,12 +119,12 @@ def test_a_board_of_another_split_or_other_rules_is_refused_and_stays(tmp_path, 
     before = path.read_bytes()
     result = verdict.result
     others = {
-        "key": replace(verdict, result=replace(result, fixed_by={"key": "another"})),
-        "rules": replace(verdict, rules=Rules()),
-        "pictures": replace(verdict, result=replace(result, counts=result.counts | {"images": 7})),
+        "key is": replace(verdict, result=replace(result, fixed_by={"key": "another"})),
+        "rule slowness is .* there, 4.0 here": replace(verdict, rules=Rules()),
+        "pictures is .* there, 7 here": replace(verdict, result=replace(result, counts=result.counts | {"images": 7})),
     }
     for what, other in others.items():
-        with pytest.raises(ValueError, match=f"is of {what} .*take another file"):
+        with pytest.raises(ValueError, match=f"a board of other scores .*{what}.*take another file"):
             enter(path, other)
     assert path.read_bytes() == before
 
@@ -152,6 +152,10 @@ def test_the_command(tmp_path, run, capsys, monkeypatch):
     assert KEY not in shown + out.read_text() + board.read_text()
     assert read_board(board)["entries"][0]["tries"] == 1
     assert json.loads(out.read_text())["kept"] is False
+    monkeypatch.setattr("ris_lib.cli.submission.score_submission", lambda *arguments: pytest.fail("scored before"))
+    code = main(["eval", "--submission", str(run), *map(str, given), "--limit", "5", "--device", "cpu"])
+    assert code == 2
+    assert "pictures is 4 there, 5 here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
