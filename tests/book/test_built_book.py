@@ -57,6 +57,14 @@ def test_the_reference_points_to_the_chapter_that_builds_a_class(built, name, ch
     assert f"../chapters/{chapter}.html" in links
 
 
+def test_signatures_of_the_reference_show_plain_types(built):
+    shown = [
+        sign.get_text() for page in (SITE / "reference").glob("*.html") for sign in pages.soup(page).select("dt.sig")
+    ]
+    assert len(shown) > 500
+    assert [text for text in shown if "Annotated[" in text] == []
+
+
 def test_every_picture_is_described(built):
     assert report(pages.images_without_words, built) == []
 

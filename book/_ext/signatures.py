@@ -1,0 +1,43 @@
+"""Signatures of the reference as a reader wants them: types without what is there for the command line.
+
+``ris`` keeps the words of its help beside a type, ``Annotated[str, ...]``, which fills half a page.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
+
+
+def plain_types(
+    app: Sphinx | None,
+    what: str,
+    name: str,
+    member: Any,
+    options: object,
+    signature: str | None,
+    result: str | None,
+) -> tuple[str, str | None] | None:
+    """The signature without annotations of types; None where there are none. Sphinx calls this for each member."""
+    if signature is None or "Annotated[" not in signature:
+        return None
+    whole = inspect.signature(member)
+    types = typing.get_type_hints(
+        member.__init__ if inspect.isclass(member) else member
+    )
+    parameters = [
+        part.replace(annotation=types.get(part.name, part.annotation))
+        for part in whole.parameters.values()
+    ]
+    shown = whole.replace(parameters=parameters)
+    return stringify_signature(shown, show_return_annotation=False), result
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Let Sphinx find the hook."""
+    app.connect("autodoc-process-signature", plain_types)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
