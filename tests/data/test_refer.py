@@ -271,7 +271,7 @@ def test_json_of_something_else_is_refused(content, refer_folder):
 
 
 def test_missing_files_and_wrong_names(refer_folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no .*refcoco\. The official files"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*refcoco\. data_scripts.download\.py"):
         read_refer(tmp_path / "nowhere", "refcoco", "unc")
     refer_folder.write()
     with pytest.raises(
