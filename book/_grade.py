@@ -42,36 +42,35 @@ def no_python(notebook: Path) -> list[str]:
             ast.parse(TransformerManager().transform_cell(cell.source))
         except SyntaxError as error:
             found.append(f"cell {number}, line {error.lineno}: {error.msg}")
+        except (ValueError, RecursionError, MemoryError) as error:
+            found.append(f"cell {number}: {error or type(error).__name__}")
     return found
 
 
 def grade(
-    notebook: Path, autograder: Path, worth: dict[str, float] | None = None
-) -> dict[str, float | str]:
+    notebook: Path, autograder: Path
+) -> tuple[dict[str, float | str], dict[str, float]]:
     """The points of a notebook, task by task.
 
     Args:
         notebook: What was handed in.
         autograder: The zip file of the assignment.
-        worth: Gets what each task is worth, by name.
 
     Returns:
         ``total``, then every task by name, and ``error`` where cells are no Python; or ``error`` alone where the
-        notebook cannot be graded at all.
+        notebook cannot be graded at all. And what each task is worth, by name.
     """
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         try:
             results = grade_submission(str(notebook), str(autograder), quiet=True)
         except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+            return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}, {}
     tasks = sorted(results.results.items())
-    if worth is not None:
-        worth |= {task: found.possible for task, found in tasks}
     row = {"total": results.total, **{task: found.score for task, found in tasks}}
-    return row | (
-        {"error": "; ".join(broken)} if (broken := no_python(notebook)) else {}
-    )
+    if broken := no_python(notebook):
+        row["error"] = "; ".join(broken)
+    return row, {task: found.possible for task, found in tasks}
 
 
 def grade_all(folder: Path, autograder: Path, out: Path) -> list[dict]:
@@ -100,8 +99,9 @@ def grade_all(folder: Path, autograder: Path, out: Path) -> list[dict]:
     rows, worth = [], {}
     for number, notebook in enumerate(notebooks, start=1):
         name = notebook.relative_to(folder).as_posix()
-        row = {"notebook": name, **grade(notebook, autograder, worth)}
-        rows.append(row)
+        row, of_tasks = grade(notebook, autograder)
+        rows.append({"notebook": name, **row})
+        worth |= of_tasks
         said = [str(row[column]) for column in ("total", "error") if column in row]
         print(f"{number} of {len(notebooks)}  {name}: {', '.join(said)}")
     if worth:

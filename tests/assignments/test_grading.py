@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from book._assignments import make, masters
-from book._grade import grade_all
+from book._grade import grade_all, no_python
 from tests.assignments.submissions import WRONG, answered, answers, grade, student_notebook, tasks
 
 NAMES = list(masters())
@@ -154,6 +154,18 @@ def test_a_class_is_graded_into_a_table(made, tmp_path, capsys):
     assert re.fullmatch(r"cell \d+, line \d+: .+", cem["error"])
     assert float(cem["mask_iou"]) == 0
     assert float(cem["restore"]) == promised["restore"]
+
+
+def test_cells_that_are_no_python_are_named_and_magics_are_python(tmp_path):
+    sources = ["%pip list\n!ls\nx = 1", "def f(:\n    pass", "text\0", "(" * 100_000, "y = 2"]
+    cells = [{"cell_type": "markdown", "id": "text", "metadata": {}, "source": "No ( Python."}]
+    for number, source in enumerate(sources):
+        cell = {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "source": source}
+        cells.append(cell | {"execution_count": None, "outputs": []})
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "handed_in.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    found = no_python(tmp_path / "handed_in.ipynb")
+    assert [line.split(":")[0].split(",")[0] for line in found] == ["cell 3", "cell 4", "cell 5"]
 
 
 def test_without_an_autograder_or_a_notebook_it_says_what_to_do(tmp_path):

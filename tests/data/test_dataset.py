@@ -85,7 +85,8 @@ def test_splits_and_names_are_exact(refer_folder):
 
 
 def test_a_missing_folder_says_what_was_expected(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"expected .*refcoco.refs\(unc\)\.p.* data_scripts.download\.py"):
+    expected = r"expected .*nowhere.refcoco.refs\(unc\)\.p.* data_scripts.download\.py .* the official files"
+    with pytest.raises(FileNotFoundError, match=expected):
         load_dataset("refcoco", "val", root=tmp_path / "nowhere")
 
 

@@ -43,9 +43,9 @@ def waits():
     return []
 
 
-def get(host, folder, waits, paths=("a.zip",), **known):
+def get(host, folder, waits, paths=("a.zip",), progress=False, **known):
     source = Source("a.zip", tuple(f"{host.address}/{path}" for path in paths), **{"sha256": SHA256} | known)
-    return fetch(source, folder / "a.zip", progress=False, sleep=waits.append)
+    return fetch(source, folder / "a.zip", progress=progress, sleep=waits.append)
 
 
 def refused(host, folder, waits, *args, **known) -> str:
@@ -154,6 +154,12 @@ def test_a_busy_server_is_asked_again_when_it_says(host, tmp_path, waits):
     host.faults["a.zip"] = [status(429, {"Retry-After": "7"}), status(503), reset]
     get(host, tmp_path, waits)
     assert waits == [7.0, 4.0, 8.0]
+
+
+def test_another_attempt_is_said_on_the_screen_where_there_is_a_bar(host, tmp_path, waits, capsys):
+    host.faults["a.zip"] = [status(503)]
+    get(host, tmp_path, waits, progress=True)
+    assert f"answers 503; attempt 2 of {module.ATTEMPTS} in 2 s" in capsys.readouterr().err
 
 
 def test_a_server_that_stays_down_is_given_up(host, tmp_path, waits):
