@@ -89,7 +89,7 @@ def norm_2d(kind: str, channels: int) -> nn.Module:
     Args:
         kind: ``"group"`` (groups of 8 channels, or one group where 8 does not divide) or ``"batch"`` (the official
             decoders' choice).
-        channels: C.
+        channels: Channels of the map, C.
 
     Raises:
         ValueError: Another kind.

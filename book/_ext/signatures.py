@@ -1,6 +1,7 @@
 """Signatures of the reference as a reader wants them: types without what is there for the command line.
 
-``ris`` keeps the words of its help beside a type, ``Annotated[str, ...]``, which fills half a page.
+``ris`` keeps the words of its help beside a type, ``Annotated[str, ...]``, which fills half a page. A default that a
+dataclass makes anew for each object is written ``...``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ def plain_types(
     result: str | None,
 ) -> tuple[str, str | None] | None:
     """The signature without annotations of types; None where there are none. Sphinx calls this for each member."""
+    if signature is not None and "<factory>" in signature:
+        # the default of a dataclass; as it stands no parser takes the line for Python
+        return signature.replace("<factory>", "..."), result
     if signature is None or "Annotated[" not in signature:
         return None
     whole = inspect.signature(member)

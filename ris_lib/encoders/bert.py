@@ -38,7 +38,7 @@ class BertText(nn.Module):
             ``"google/bert_uncased_L-4_H-512_A-8"``; None = fresh weights.
 
     Attributes:
-        width: D.
+        width: Channels of the words, D.
         sentence_width: Channels of ``sentence``, here D.
         last_group: Index of the last group that has layers.
         recompute: Compute layers again in the backward pass; see ``StagedEncoder.set_recompute``.

@@ -39,7 +39,7 @@ class ClipText(nn.Module):
         start: None, ``"openai"``, or a path; see ``ris_lib.encoders.clip_start``. The constructor reads nothing.
 
     Attributes:
-        width: D.
+        width: Channels of the words, D.
         sentence_width: ``embed_dim``.
         last_group: Index of the last group that has layers; ``finish`` belongs after it.
         recompute: Compute blocks again in the backward pass; see ``StagedEncoder.set_recompute``.

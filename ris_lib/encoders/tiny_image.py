@@ -77,7 +77,7 @@ class TinyImage(nn.Module):
         channels: Channels of the four maps, for the parts that follow.
         strides: As given.
         detail_channels: As given.
-        detail_stride: 2.
+        detail_stride: Always 2.
         recompute: Compute blocks again in the backward pass; see ``StagedEncoder.set_recompute``.
 
     Raises:

@@ -31,7 +31,7 @@ class TinyText(nn.Module):
             words of the drawn scenes, in the order of ``ris_lib.data.scenes.VOCABULARY``.
 
     Attributes:
-        width: D.
+        width: Channels of the words, D.
         sentence_width: Channels of ``sentence``, here D.
         last_group: Index of the last group that has layers; ``finish`` belongs after it.
         recompute: Compute layers again in the backward pass; see ``StagedEncoder.set_recompute``.

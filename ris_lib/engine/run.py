@@ -1,11 +1,13 @@
 """The folder of a training run, and the model that comes out of it.
 
-config.json       settings of the run
-environment.json  versions and machine, one entry for each start
-metrics.csv       one line for each step
-tensorboard/      the same as curves
-checkpoints/      the last two, to go on from
-model/            the trained model; it appears when the run is complete
+::
+
+    config.json       settings of the run
+    environment.json  versions and machine, one entry for each start
+    metrics.csv       one line for each step
+    tensorboard/      the same as curves
+    checkpoints/      the last two, to go on from
+    model/            the trained model; it appears when the run is complete
 """
 
 from __future__ import annotations

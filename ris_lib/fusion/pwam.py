@@ -65,7 +65,7 @@ class ResidualGate(nn.Module):
 class WordsToPixels(nn.Module):
     """For each pixel, the words that describe it, joined with what the pixel shows.
 
-    With all channels C in the scale, whatever the number of heads:
+    With all channels C in the scale, whatever the number of heads::
 
         A = softmax over words(norm(W_q x) (W_k l)^T / sqrt(C)),  g = norm(W_o (A W_v l))
         residual = GELU(W_m (GELU(W_x x) * g))

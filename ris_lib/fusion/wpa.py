@@ -44,7 +44,7 @@ def head_count(width: int, head_dim: int) -> int:
 
 
 class Update(nn.Module):
-    """What one side takes from the other, mixed by the shared affinity, and a gate for it.
+    """What one side takes from the other, mixed by the shared affinity, and a gate for it::
 
         update = mixed O;    gated(x) = tanh(gate(x)) * x
 

@@ -1,7 +1,9 @@
 """The one model class: every system of the book is these four parts, put together differently.
 
-Batch -> encoder (with fusion blocks) -> decoder -> detail merge -> head -> MaskOutput
-                                                                      └-> objectives (training only)
+::
+
+    Batch -> encoder (with fusion blocks) -> decoder -> detail merge -> head -> MaskOutput
+                                                                          └-> objectives (training only)
 """
 
 from __future__ import annotations
