@@ -31,8 +31,13 @@ def plain_words(
     for number, line in enumerate(lines[:-1]):
         if line.strip() in ("Returns:", "Yields:"):
             lines[number + 1] = _without_type(lines[number + 1])
+    for number, line in enumerate(lines):
+        if not _is_command(line) and not line.lstrip().startswith((">>>", "...")):
+            lines[number] = _with_options(line)
     for number in reversed(range(len(lines))):
-        if _is_command(lines[number]) and not _is_command(lines[number - 1]):
+        if _is_command(lines[number]) and not (
+            number and _is_command(lines[number - 1])
+        ):
             indent = re.match(r" *", lines[number])[0]
             end = number
             while end < len(lines) and _is_command(lines[end]):
@@ -43,6 +48,14 @@ def plain_words(
 
 def _is_command(line: str) -> bool:
     return line.lstrip().startswith("$ ")
+
+
+def _with_options(line: str) -> str:
+    """The line with its options, such as --json, as code; what is code already stays."""
+    parts = line.split("``")
+    for number in range(0, len(parts), 2):
+        parts[number] = re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"``\g<0>``", parts[number])
+    return "``".join(parts)
 
 
 def _without_type(line: str) -> str:

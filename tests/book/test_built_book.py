@@ -62,7 +62,14 @@ def test_signatures_of_the_reference_show_plain_types(built):
         sign.get_text() for page in (SITE / "reference").glob("*.html") for sign in pages.soup(page).select("dt.sig")
     ]
     assert len(shown) > 500
-    assert [text for text in shown if "Annotated[" in text] == []
+    assert [text for text in shown if "Annotated[" in text or "<factory>" in text or "~" in text] == []
+
+
+def test_descriptions_of_the_reference_were_taken_for_nothing_else(built):
+    articles = [pages.soup(page).article for page in (SITE / "reference").glob("*.html")]
+    assert len(articles) > 5
+    assert [part for article in articles for part in article.select("blockquote, ol")] == []
+    assert [article for article in articles if "Alias for field" in article.get_text()] == []
 
 
 def test_every_picture_is_described(built):

@@ -26,3 +26,7 @@ def test_types_stay_and_their_annotations_go():
 def test_what_has_no_annotations_is_left_to_sphinx():
     assert shown(asked, "(name: str)") is None
     assert shown(asked, None) is None
+
+
+def test_a_default_that_is_made_anew_is_three_dots():
+    assert shown(Kept, "(names: ~typing.Any = <factory>)") == ("(names: ~typing.Any = ...)", "list[str]")
