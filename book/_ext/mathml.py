@@ -23,16 +23,23 @@ _ENVIRONMENT = re.compile(
 )
 #: Names of signs that HTML has and XML lacks.
 _ENTITY = re.compile(r"&(?!(lt|gt|amp|quot);)[A-Za-z]+;")
+#: A formula within a line and what must not be torn from it.
+_FORMULA_AND_SIGN = re.compile(
+    r"<math xmlns=\"[^\"]*\">(?:(?!</math>).)*</math>[,.;:?!)\]’”]+", flags=re.DOTALL
+)
 _MATHML = "http://www.w3.org/1998/Math/MathML"
 _ACCENTS, _BRACE, _FENCES = frozenset("ˆˉ¯˜~˙¨ˇ˘→"), "⏟", frozenset("{}‖⟨⟩⌈⌉⌊⌋")
+_OPEN, _CLOSED, _SIGNS, _APPLIED = frozenset("([{,"), frozenset(")]}"), "−+", "\u2061"
+_THIN = "0.167em"
 ElementTree.register_namespace("", _MATHML)
 
 
 def mended(formula: str) -> str:
-    """MathML as LaTeX means it, in three things that docutils sees otherwise.
+    """MathML as LaTeX means it, where docutils sees it otherwise.
 
-    An index stands beside an accented letter, not below it; the words of a brace stand below it, not beside; and braces
-    grow with what they hold only where ``\\left`` asks for it.
+    An index stands beside an accented letter, not below it; the words of a brace stand below it, not beside; braces grow
+    with what they hold only where ``\\left`` asks for it; the point of .5 belongs to the number, and the sign of (0, -3)
+    too; a function keeps its distance.
     """
     root = ElementTree.fromstring(
         _ENTITY.sub(lambda name: html.unescape(name[0]), formula)
@@ -50,7 +57,33 @@ def mended(formula: str) -> str:
         for part in parts[1:-1] if kind == "mrow" else parts:
             if _sign(part) in _FENCES and not part.attrib:
                 part.set("stretchy", "false")
+        space(node)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def space(row: ElementTree.Element) -> None:
+    """Put the distances in a row right: those of points, of signs and of functions."""
+    before, parts = None, []
+    for part in row:
+        sign, earlier = _sign(part), None if before is None else _sign(before)
+        number = part if part.tag.endswith("}mn") else next(iter(part), None)
+        if earlier == "." and number is not None and number.tag.endswith("}mn"):
+            number.text = f".{number.text}"
+            parts.pop()
+        elif sign is not None and sign in _SIGNS and earlier in _OPEN:
+            part.set("form", "prefix")
+        elif earlier == _APPLIED and sign not in _OPEN:
+            before.set("rspace", _THIN)
+        elif sign == _APPLIED and len(parts) > 1:
+            name, ahead = parts[-1], _sign(parts[-2])
+            if ahead is None or ahead in _CLOSED:
+                parts[-1:] = [
+                    ElementTree.Element(f"{{{_MATHML}}}mspace", width=_THIN),
+                    name,
+                ]
+        parts.append(part)
+        before = part
+    row[:] = parts
 
 
 def _sign(node: ElementTree.Element) -> str | None:
@@ -101,11 +134,22 @@ def visit_math_block(translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_signs(
+    app: Sphinx, page: str, template: str, context: dict, doctree: object
+) -> None:
+    """Let no line begin with the comma or the full stop behind a formula. Sphinx calls this for each page."""
+    if context.get("body"):
+        context["body"] = _FORMULA_AND_SIGN.sub(
+            r'<span class="ris-together">\g<0></span>', context["body"]
+        )
+
+
 def leave(translator, node: nodes.Element) -> None:
     """Nothing is open any more."""
 
 
 def setup(app: Sphinx) -> dict:
     """Tell Sphinx of the renderer; ``html_math_renderer: mathml`` chooses it."""
+    app.connect("html-page-context", keep_signs)
     app.add_html_math_renderer("mathml", (visit_math, leave), (visit_math_block, leave))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,7 +29,8 @@ def test_the_description_of_a_value_keeps_what_stands_before_its_colon():
 
 def test_what_is_returned_keeps_what_stands_before_its_colon():
     said = read_by_napoleon("function", "Add.\n\nReturns:\n    Two numbers: the sum, and the rest.\n    More.")
-    assert said.startswith("Add.") and ":rtype:" not in said
+    assert said.startswith("Add.")
+    assert ":rtype:" not in said
     assert ":returns: Two numbers: the sum, and the rest." in said
 
 

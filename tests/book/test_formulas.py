@@ -58,8 +58,34 @@ def test_an_index_stands_beside_a_letter_with_an_accent():
 
 
 def test_names_that_xml_lacks():
-    assert plain(r"\log x") == "<mi>log</mi><mo>\u2061</mo><mi>x</mi>"
+    assert plain(r"\log x") == '<mi>log</mi><mo rspace="0.167em">\u2061</mo><mi>x</mi>'
     assert plain(r"\text{a < b & c}") == "<mtext>a &lt; b &amp; c</mtext>"
+
+
+def test_the_point_belongs_to_the_number():
+    assert plain(r"\tau = .1") == "<mi>τ</mi><mo>=</mo><mn>.1</mn>"
+    assert plain(r".20^2") == "<msup><mn>.20</mn><mn>2</mn></msup>"
+    assert plain(r"\sqrt{.5 / 4}").startswith("<msqrt><mn>.5</mn>")
+    assert plain(r"a. b") == "<mi>a</mi><mo>.</mo><mi>b</mi>"
+
+
+def test_a_sign_behind_a_bracket_or_a_comma_belongs_to_its_number():
+    assert plain(r"(0, -3)").count('<mo form="prefix">−</mo>') == 1
+    assert 'form="prefix"' not in plain(r"(a - 3)")
+
+
+def test_a_function_keeps_its_distance():
+    gap = '<mspace width="0.167em"></mspace>'
+    assert plain(r"y \log p").startswith(f"<mi>y</mi>{gap}<mi>log</mi>")
+    assert gap not in plain(r"-\log p")
+    assert "rspace" not in plain(r"\log(p)")
+
+
+def test_no_line_begins_with_the_sign_behind_a_formula():
+    formula = mathml.convert("a", block=False)
+    page = {"body": f"<p>Let {formula}, and {formula} too.</p>"}
+    mathml.keep_signs(None, "page", "page.html", page, None)
+    assert page["body"] == f'<p>Let <span class="ris-together">{formula},</span> and {formula} too.</p>'
 
 
 def test_words_stand_below_their_brace():
