@@ -1,4 +1,4 @@
-"""The built book in a browser: nobody is shut out, nothing fails, a phone need not scroll sideways."""
+"""The built book in a browser: nobody is shut out, nothing fails, a phone need not scroll sideways, paper cannot."""
 
 import pytest
 
@@ -11,6 +11,14 @@ chromium = pytest.fixture(scope="module")(needed)
 
 #: Said on every page by sphinx-thebe, which we do not use; harmless.
 HARMLESS = ("THEBE_JS_URL has already been declared",)
+#: A4 less its margins.
+PAPER = {"width": 665, "height": 1000}
+#: What stands over the right edge of the article.
+WIDER = """(all) => {
+    const edge = document.querySelector(".bd-article").getBoundingClientRect().right;
+    return all.filter((x) => x.checkVisibility() && x.getBoundingClientRect().right > edge + 1)
+        .map((x) => `${x.tagName} ${x.textContent.trim().slice(0, 60)}`);
+}"""
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -33,6 +41,12 @@ def test_every_page_can_be_used(chromium, built, scheme, size):  # noqa: F811
             faults.append(f"{name}: {wide} pixels wide on a screen of {size['width']}")
         faults += [f"{name}: asks {address}" for address in asked]
         asked.clear()
+        if scheme == "light":
+            page.set_viewport_size(PAPER)
+            page.emulate_media(media="print")
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            cut = page.locator(".bd-article :is(table, figure, pre, img, math)").evaluate_all(WIDER)
+            faults += [f"{name}: wider than paper: {line}" for line in cut]
         page.close()
     context.close()
     assert not faults, "\n".join(faults)
