@@ -7,6 +7,7 @@ function risExplorer(root, D) {
   const strength = root.querySelector("input[type=range]"), outline = root.querySelector("input[type=checkbox]");
   const sprites = {};
   const at = { model: 0, sentence: 0, row: 0, layer: 0, pinned: -1, shown: -1 };
+  let fine = 1; // dots of a tile's canvas: so many times 128
 
   const view = () => D.views[at.model][at.sentence];
   const row = () => view().rows[at.row];
@@ -64,7 +65,7 @@ function risExplorer(root, D) {
     box.hidden = labels.length < 2;
     group.replaceChildren(...labels.map((label, k) => {
       const button = document.createElement("button");
-      button.type = "button"; button.textContent = label;
+      button.type = "button"; button.textContent = label; button.dataset.of = `${k + 1} of ${labels.length}`;
       press(button, k === at[name]);
       button.addEventListener("click", () => choose(k));
       return button;
@@ -98,11 +99,18 @@ function risExplorer(root, D) {
     button.type = "button"; name.textContent = label;
     if (sprite) {
       const small = document.createElement("canvas");
-      small.width = 128; small.height = Math.round(128 * D.height / D.width);
       small.setAttribute("aria-hidden", "true");
-      const ready = () => paint(small, sprite, place, true, () => true);
-      if (picture.complete && picture.naturalWidth) ready(); else picture.addEventListener("load", ready, { once: true });
+      small.ready = () => {
+        small.width = 128 * fine; small.height = Math.round(small.width * D.height / D.width);
+        paint(small, sprite, place, true, () => true);
+      };
+      if (picture.complete && picture.naturalWidth) small.ready(); else picture.addEventListener("load", small.ready, { once: true });
       button.append(small);
+    } else { // only paper shows it: on a screen the bars are beside the picture
+      const guess = document.createElement("span"), best = [...layer().bars[index]].sort((a, b) => b[1] - a[1]).slice(0, 3);
+      guess.className = "ris-guess";
+      guess.textContent = ": " + best.map(([word, value]) => `${word} ${value.toFixed(2)}`).join(", ");
+      name.append(guess);
     }
     button.append(name);
     if (score !== null) {
@@ -147,7 +155,16 @@ function risExplorer(root, D) {
     if (pressed) pressed.focus();
   }
 
+  // Paper has finer dots than a screen.
+  function paper(event) {
+    if (!root.isConnected) ["beforeprint", "afterprint"].forEach((name) => removeEventListener(name, paper));
+    fine = event.type === "beforeprint" ? 3 : 1;
+    items.querySelectorAll("canvas").forEach((small) => small.ready());
+  }
+
   root.addEventListener("keydown", walk);
+  addEventListener("beforeprint", paper);
+  addEventListener("afterprint", paper);
   strength.addEventListener("input", () => { canvas.style.opacity = strength.value / 100; });
   outline.addEventListener("change", () => { outlined.hidden = !D.targets || !outline.checked; });
   outline.parentElement.hidden = !D.targets;
