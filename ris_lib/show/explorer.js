@@ -109,7 +109,7 @@ function risExplorer(root, D) {
     } else { // only paper shows it: on a screen the bars are beside the picture
       const guess = document.createElement("span"), best = [...layer().bars[index]].sort((a, b) => b[1] - a[1]).slice(0, 3);
       guess.className = "ris-guess";
-      guess.textContent = ": " + best.map(([word, value]) => `${word} ${value.toFixed(2)}`).join(", ");
+      guess.textContent = ": " + best.filter(([, value], k) => !k || value >= 0.005).map(([word, value]) => `${word} ${value.toFixed(2)}`).join(", ");
       name.append(guess);
     }
     button.append(name);
@@ -157,7 +157,7 @@ function risExplorer(root, D) {
 
   // Paper has finer dots than a screen.
   function paper(event) {
-    if (!root.isConnected) ["beforeprint", "afterprint"].forEach((name) => removeEventListener(name, paper));
+    if (!root.isConnected) return ["beforeprint", "afterprint"].forEach((name) => removeEventListener(name, paper));
     fine = event.type === "beforeprint" ? 3 : 1;
     items.querySelectorAll("canvas").forEach((small) => small.ready());
   }
