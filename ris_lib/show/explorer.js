@@ -7,7 +7,7 @@ function risExplorer(root, D) {
   const strength = root.querySelector("input[type=range]"), outline = root.querySelector("input[type=checkbox]");
   const sprites = {};
   const at = { model: 0, sentence: 0, row: 0, layer: 0, pinned: -1, shown: -1 };
-  let fine = 1; // dots of a tile's canvas: so many times 128
+  let fine = 1; // a tile has so many times 128 dots
 
   const view = () => D.views[at.model][at.sentence];
   const row = () => view().rows[at.row];
@@ -106,11 +106,10 @@ function risExplorer(root, D) {
       };
       if (picture.complete && picture.naturalWidth) small.ready(); else picture.addEventListener("load", small.ready, { once: true });
       button.append(small);
-    } else { // only paper shows it: on a screen the bars are beside the picture
-      const guess = document.createElement("span"), best = [...layer().bars[index]].sort((a, b) => b[1] - a[1]).slice(0, 3);
-      guess.className = "ris-guess";
-      guess.textContent = ": " + best.filter(([, value], k) => !k || value >= 0.005).map(([word, value]) => `${word} ${value.toFixed(2)}`).join(", ");
-      name.append(guess);
+    } else { // for paper; a screen has bars
+      const best = [...layer().bars[index]].sort((a, b) => b[1] - a[1]).filter((pair, k) => k < 3 && pair[1] >= 0.005);
+      name.append(Object.assign(document.createElement("span"), { className: "ris-guess",
+        textContent: ": " + best.map(([word, value]) => word + " " + value.toFixed(2)).join(", ") }));
     }
     button.append(name);
     if (score !== null) {
@@ -157,14 +156,13 @@ function risExplorer(root, D) {
 
   // Paper has finer dots than a screen.
   function paper(event) {
-    if (!root.isConnected) return ["beforeprint", "afterprint"].forEach((name) => removeEventListener(name, paper));
+    if (!root.isConnected) return removeEventListener(event.type, paper);
     fine = event.type === "beforeprint" ? 3 : 1;
     items.querySelectorAll("canvas").forEach((small) => small.ready());
   }
 
   root.addEventListener("keydown", walk);
-  addEventListener("beforeprint", paper);
-  addEventListener("afterprint", paper);
+  ["beforeprint", "afterprint"].forEach((name) => addEventListener(name, paper));
   strength.addEventListener("input", () => { canvas.style.opacity = strength.value / 100; });
   outline.addEventListener("change", () => { outlined.hidden = !D.targets || !outline.checked; });
   outline.parentElement.hidden = !D.targets;
