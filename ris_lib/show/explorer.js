@@ -7,6 +7,7 @@ function risExplorer(root, D) {
   const strength = root.querySelector("input[type=range]"), outline = root.querySelector("input[type=checkbox]");
   const sprites = {};
   const at = { model: 0, sentence: 0, row: 0, layer: 0, pinned: -1, shown: -1 };
+  let fine = 1; // a tile has so many times 128 dots
 
   const view = () => D.views[at.model][at.sentence];
   const row = () => view().rows[at.row];
@@ -64,7 +65,7 @@ function risExplorer(root, D) {
     box.hidden = labels.length < 2;
     group.replaceChildren(...labels.map((label, k) => {
       const button = document.createElement("button");
-      button.type = "button"; button.textContent = label;
+      button.type = "button"; button.textContent = label; button.dataset.of = `${k + 1} of ${labels.length}`;
       press(button, k === at[name]);
       button.addEventListener("click", () => choose(k));
       return button;
@@ -98,11 +99,17 @@ function risExplorer(root, D) {
     button.type = "button"; name.textContent = label;
     if (sprite) {
       const small = document.createElement("canvas");
-      small.width = 128; small.height = Math.round(128 * D.height / D.width);
       small.setAttribute("aria-hidden", "true");
-      const ready = () => paint(small, sprite, place, true, () => true);
-      if (picture.complete && picture.naturalWidth) ready(); else picture.addEventListener("load", ready, { once: true });
+      small.ready = () => {
+        small.width = 128 * fine; small.height = Math.round(small.width * D.height / D.width);
+        paint(small, sprite, place, true, () => true);
+      };
+      if (picture.complete && picture.naturalWidth) small.ready(); else picture.addEventListener("load", small.ready, { once: true });
       button.append(small);
+    } else { // for paper; a screen has bars
+      const best = [...layer().bars[index]].sort((a, b) => b[1] - a[1]).filter((pair, k) => k < 3 && pair[1] >= 0.005);
+      name.append(Object.assign(document.createElement("span"), { className: "ris-guess",
+        textContent: ": " + best.map(([word, value]) => word + " " + value.toFixed(2)).join(", ") }));
     }
     button.append(name);
     if (score !== null) {
@@ -147,7 +154,15 @@ function risExplorer(root, D) {
     if (pressed) pressed.focus();
   }
 
+  // Paper has finer dots than a screen.
+  function paper(event) {
+    if (!root.isConnected) return removeEventListener(event.type, paper);
+    fine = event.type === "beforeprint" ? 3 : 1;
+    items.querySelectorAll("canvas").forEach((small) => small.ready());
+  }
+
   root.addEventListener("keydown", walk);
+  ["beforeprint", "afterprint"].forEach((name) => addEventListener(name, paper));
   strength.addEventListener("input", () => { canvas.style.opacity = strength.value / 100; });
   outline.addEventListener("change", () => { outlined.hidden = !D.targets || !outline.checked; });
   outline.parentElement.hidden = !D.targets;

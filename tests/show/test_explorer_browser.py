@@ -1,6 +1,7 @@
 """The explorer in a browser: mouse, keyboard, touch; light, dark; three widths; from a file."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.slow
 SIDE = 96
 SENTENCES = ["red ball", "blue cup on the left"]
 BARS = [[("red", 0.9), ("ball", 0.1)], [("red", 0.2), ("ball", 0.8)]]
+
+GUESSES = [[("blue", 0.04), ("red", 0.9), ("cup", 0.003), ("ball", 0.05)], [("cup", 0.4), ("ball", 0.6)]]
 
 
 def disc(y, x, radius=14):
@@ -43,6 +46,7 @@ def views(strength):
                 "mask",
                 score="weight",
             ),
+            Row("Hidden words", ["word 1", "word 2"], {"all": Layer(bars=GUESSES)}),
         ]
         found.append(View(sentence, target.astype(np.float32), rows))
     return found
@@ -235,12 +239,108 @@ def test_nobody_is_shut_out(opened, scheme):
     assert wcag_faults(page) == []
 
 
+MM = 96 / 25.4  # in pixels of CSS
+SEEN = "(all) => all.filter((x) => x.checkVisibility()).map((x) => x.textContent)"
+STATE = """() => [document.activeElement.textContent,
+    ...[...document.querySelectorAll('[aria-pressed=true]')].map((x) => x.textContent),
+    ...[...document.querySelectorAll('canvas')].flatMap((x) => [x.width, x.height, x.toDataURL()])]"""
+
+
 def test_paper_gets_the_picture_and_its_maps_without_the_tools(opened):
     page = opened()
+    assert page.locator(".ris-tools").is_visible()
     page.emulate_media(media="print")
     assert page.locator(".ris-tools").is_hidden()
     assert page.locator(".ris-items canvas").count() == 3
     assert all(tile.is_visible() for tile in page.locator(".ris-items canvas").all())
+    assert page.locator(".ris-explorer").evaluate("(x) => getComputedStyle(x).breakInside") == "avoid"
+
+
+def test_paper_gets_of_each_group_what_is_pressed(opened):
+    page = opened()
+    button(page, "stage 2").click()
+    choices, chosen = page.locator(".ris-pick button"), ["first", SENTENCES[0], "Words", "stage 2"]
+    assert choices.count() == len(choices.evaluate_all(SEEN)) > len(chosen)
+    page.emulate_media(media="print")
+    assert choices.evaluate_all(SEEN) == chosen
+    after = "(all) => all.filter((x) => x.checkVisibility()).map((x) => getComputedStyle(x, '::after').content)"
+    counts = [re.findall(r"\d of \d", content) for content in choices.evaluate_all(after)]
+    assert counts == [["1 of 2"], ["1 of 2"], ["1 of 3"], ["2 of 2"]]
+    page.emulate_media(media="screen")
+    assert choices.count() == len(choices.evaluate_all(SEEN))
+    assert set(choices.evaluate_all(after)) == {"none"}
+
+
+def test_paper_is_filled_and_light(opened):
+    page = opened(1000)
+    page.add_style_tag(content=":root { --pst-color-background: #000; --pst-color-text-base: #fff; }")  # a dark page
+    figure, picture = page.locator(".ris-explorer"), page.locator(".ris-stage")
+    beside, tiles = page.locator(".ris-caption"), page.locator(".ris-items canvas")
+    assert figure.bounding_box()["width"] < 800
+    assert tiles.nth(1).bounding_box()["width"] < 20 * MM
+    page.emulate_media(media="print")
+    assert figure.bounding_box()["width"] == page.locator("body").bounding_box()["width"] > 900
+    assert picture.bounding_box()["width"] == pytest.approx(60 * MM, abs=1)
+    assert beside.bounding_box()["y"] < picture.bounding_box()["y"] + 5 * MM
+    for tile in tiles.all():
+        assert 30 * MM <= tile.bounding_box()["width"] < 45 * MM
+        assert tile.bounding_box()["y"] > picture.bounding_box()["y"] + picture.bounding_box()["height"]
+    look = "(all) => [...new Set(all.map((x) => getComputedStyle(x)).map((x) => `${x.color} ${x.backgroundColor}`))]"
+    assert page.locator(".ris-explorer button").evaluate_all(look) == ["rgb(26, 26, 26) rgba(0, 0, 0, 0)"]
+    assert figure.evaluate_all(look) == ["rgb(26, 26, 26) rgb(255, 255, 255)"]
+
+
+def test_paper_says_which_outline_is_the_target(opened):
+    page = opened()
+    after = "(x) => getComputedStyle(x, '::after').content"
+    assert page.locator(".ris-caption").evaluate(after) == "none"
+    page.emulate_media(media="print")
+    assert "the target" in page.locator(".ris-caption").evaluate(after)
+    page.emulate_media(media="screen")
+    page.get_by_role("checkbox").uncheck()
+    page.emulate_media(media="print")
+    assert page.locator(".ris-caption").evaluate(after) == "none"
+
+
+def test_paper_gets_scores_by_name_and_guesses_where_there_are_no_maps(opened):
+    page = opened()
+    button(page, "Queries").click()
+    page.emulate_media(media="print")
+    named = "(x) => getComputedStyle(x, '::before').content"
+    assert "weight" in page.locator(".ris-score").first.evaluate(named)
+    page.emulate_media(media="screen")
+    button(page, "Hidden words").click()
+    items = page.locator(".ris-items")
+    assert items.inner_text().split("\n") == ["answer", "word 1", "word 2"]
+    page.emulate_media(media="print")
+    guesses = ["word 1: red 0.90, ball 0.05, blue 0.04", "word 2: ball 0.60, cup 0.40"]
+    assert [text for text in items.inner_text().split("\n") if text] == guesses
+    assert page.locator(".ris-items canvas").is_hidden(), "the answer is printed above"
+
+
+def test_maps_are_finer_while_a_page_is_printed_and_afterwards_all_is_as_it_was(opened):
+    page = opened()
+    page.locator(".ris-pick button").first.focus()
+    page.keyboard.press("ArrowRight")
+    button(page, "ball").click()
+    before = page.evaluate(STATE)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    widths = "(all) => all.map((x) => x.width)"
+    assert page.locator(".ris-items canvas").evaluate_all(widths) == [384] * 3
+    painted = "(x) => x.getContext('2d').getImageData(350, 350, 1, 1).data[3]"
+    assert page.locator(".ris-items canvas").first.evaluate(painted) == 255
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(STATE) == before
+    assert page.locator(".ris-items canvas").evaluate_all(widths) == [128] * 3
+
+
+def test_an_explorer_that_was_taken_away_is_let_go(opened):
+    page = opened()
+    page.evaluate("() => { window.tile = document.querySelector('.ris-items canvas'); }")
+    page.locator(".ris-explorer").evaluate("(x) => { window.figure = x; x.remove(); }")
+    page.evaluate("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
+    page.evaluate("document.body.append(window.figure); dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("window.tile.width") == 128, "it still listens, and so stays in memory"
 
 
 def test_without_scripts_the_captions_are_text(chromium, address):
