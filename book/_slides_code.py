@@ -84,8 +84,9 @@ def divide(code: str, room: int, first: int) -> list[str]:
 def _pauses(body: list[ast.stmt], lines: list[str], depth: int = 0) -> dict[int, int]:
     """Lines before which code may be divided, and how deep each lies."""
     found: dict[int, int] = {}
+    head = 1 + (ast.get_docstring(ast.Module(body, [])) is not None) if depth else 0
     for place, node in enumerate(body):
-        if depth == 0 or place:  # a head stays with the first line of its body
+        if place >= head:  # a head stays with its docstring and its first statement
             found[_first_line(node, lines)] = depth
         found |= _pauses(getattr(node, "body", []), lines, depth + 1)
     return found

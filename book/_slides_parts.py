@@ -14,9 +14,9 @@ from bs4 import Tag
 #: Sections without slides, and the ones that become a list.
 LEFT_OUT, EXERCISES, SUMMARY = {"References"}, "Exercises", "Summary"
 #: A slide holds so many lines of text; a formula takes three, a line of code two thirds of one.
-LINES, FORMULA, CODE = 16, 3, 2 / 3
+LINES, FORMULA, CODE = 16, 3, 0.64
 #: Letters in a line of text; lines of code on a slide; rows of a table; the rows up to which a table is small.
-WIDTH, CODE_LINES, ROWS, FEW_ROWS = 95, 24, 18, 8
+WIDTH, CODE_LINES, ROWS, FEW_ROWS = 95, 25, 18, 8
 #: Printed lines that stand with the figure of their cell, and letters of a table's cell that are not divided.
 PRINTED, UNDIVIDED = 4, 20
 
@@ -53,10 +53,10 @@ def slides(article: Tag) -> Iterator[Slide]:
 
 
 def _exercise(heading: Tag) -> str:
-    """The name of an exercise, and its first sentence."""
-    name = f"<strong>{html.escape(_title(heading))}.</strong>"
+    """The name of an exercise, and how it begins."""
+    name = f"<strong>{html.escape(_title(heading))}</strong>"
     task = heading.find_next_sibling("p")
-    return f"<li>{name} {Words.of(task).divided()[0].html() if task else ''}</li>"
+    return f"<li>{name}<br>{Words.of(task).opening().html() if task else ''}</li>"
 
 
 def _together(made: Iterator[Slide]) -> Iterator[Slide]:
@@ -83,9 +83,9 @@ def _together(made: Iterator[Slide]) -> Iterator[Slide]:
 def _section(section: Tag, heading: str) -> Iterator[Slide]:
     """What a section shows, in its order, each with the words that lead to it.
 
-    All that one cell shows shares these words; what the next one shows has to have its own.
+    Figures and tables that follow one another share these words.
     """
-    below, said, user = heading, None, None
+    below, said = heading, None
     for tag in section.find_all(True):
         if _inside(tag):
             continue
@@ -95,10 +95,10 @@ def _section(section: Tag, heading: str) -> Iterator[Slide]:
         elif tag.name == "p" and not cell:
             words = Words.of(tag)
             said = words.divided()[1] if _goes_on(tag) else words
-            user = None
-        elif made := list(_shown(tag, said if user in (None, cell) else None, below)):
+        elif made := list(_shown(tag, said, below)):
             yield from made
-            user = cell or tag
+            if not cell or made[-1].kind == "code":
+                said = None
 
 
 def _inside(tag: Tag) -> bool:
@@ -138,7 +138,8 @@ def _shown(tag: Tag, said: Words | None, heading: str) -> Iterator[Slide]:
         yield Slide(heading, words + picture)
     elif tag.name == "table" and len(tag("tr")) <= ROWS:
         few = len(tag("tr")) <= FEW_ROWS
-        words = _lead(said, MORE_LETTERS if few else LETTERS) + _printed(output)
+        words = _lead(said, MORE_LETTERS if few else LETTERS)
+        words += _printed(output) if few else ""
         if words or len(tag("tr")) > 2:  # one line of numbers says nothing alone
             yield Slide(heading, words + _undivided(tag))
 

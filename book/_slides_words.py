@@ -11,6 +11,8 @@ from bs4 import Tag
 
 #: So many letters of a paragraph lead to a figure or to code; formulas and small tables leave room for more.
 LETTERS, MORE_LETTERS = 260, 500
+#: So many letters say what an exercise asks.
+OPENING = 200
 #: What stays as it is in a paragraph.
 _KEPT = {"math", "code", "em", "strong", "span"}
 #: The first of the letters that Unicode leaves to everybody; one stands for each part that is kept.
@@ -45,6 +47,15 @@ class Words(NamedTuple):
     def lead(self, letters: int = LETTERS) -> Words:
         """The last sentences, see the function ``lead``."""
         return self._replace(text=lead(self.text, letters))
+
+    def opening(self) -> Words:
+        """The first sentences, as far as they fit."""
+        kept, *others = sentences(self.text)
+        for sentence in others:
+            if len(kept) + 1 + len(sentence) > OPENING:
+                break
+            kept = f"{kept} {sentence}"
+        return self._replace(text=kept)
 
     def divided(self) -> tuple[Words, Words]:
         """The first sentence, and the others."""
