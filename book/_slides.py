@@ -47,7 +47,7 @@ code { font-size: 0.9em; }
 a { color: inherit; text-decoration: none; }
 footer { position: absolute; bottom: 12px; right: 64px; font-size: 15px; color: #555; }
 .headerlink, .copybtn { display: none; }
-.body > figure.ris-explorer { flex: 1; min-height: 0; max-width: none; font-size: 0.7em; align-content: start;
+.body > figure.ris-explorer { max-width: none; font-size: 0.7em; align-content: start;
   display: grid; grid-template: repeat(6, auto) 1fr / 500px 1fr; column-gap: 24px; }
 .body .ris-explorer .ris-main { display: contents; }
 .body .ris-explorer .ris-stage { grid-area: 1 / 1 / -1; }

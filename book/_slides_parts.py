@@ -19,6 +19,8 @@ LINES, FORMULA, CODE = 16, 3, 0.64
 WIDTH, CODE_LINES, ROWS, FEW_ROWS = 95, 25, 18, 8
 #: Printed lines that stand with the figure of their cell, and letters of a table's cell that are not divided.
 PRINTED, UNDIVIDED = 4, 20
+#: What separates two formulas in one line.
+GAP = '<mspace width="2em"></mspace>'
 
 
 class Slide(NamedTuple):
@@ -26,7 +28,7 @@ class Slide(NamedTuple):
 
     heading: str
     body: str
-    #: "math" or "code", if it is nothing else: such slides are put together as far as there is room.
+    #: "math", "code" or "table"; formulas and code are put together as far as there is room.
     kind: str = ""
     #: How many lines of text would be as high.
     lines: float = LINES
@@ -83,7 +85,7 @@ def _together(made: Iterator[Slide]) -> Iterator[Slide]:
 def _section(section: Tag, heading: str) -> Iterator[Slide]:
     """What a section shows, in its order, each with the words that lead to it.
 
-    Figures and tables that follow one another share these words.
+    A figure that follows a table shares its words.
     """
     below, said = heading, None
     for tag in section.find_all(True):
@@ -93,12 +95,15 @@ def _section(section: Tag, heading: str) -> Iterator[Slide]:
         if tag.name == "h3":
             below, said = f"{heading} · {_title(tag)}", None
         elif tag.name == "p" and not cell:
-            words = Words.of(tag)
-            said = words.divided()[1] if _goes_on(tag) else words
+            words, before = Words.of(tag), tag.find_previous_sibling()
+            if _goes_on(tag):
+                words = words.divided()[1]
+            elif said and before and before.name == "p":
+                words = words.after(said)
+            said = words if words.text else None
         elif made := list(_shown(tag, said, below)):
             yield from made
-            if not cell or made[-1].kind == "code":
-                said = None
+            said = said if made[-1].kind == "table" else None
 
 
 def _inside(tag: Tag) -> bool:
@@ -124,7 +129,9 @@ def _shown(tag: Tag, said: Words | None, heading: str) -> Iterator[Slide]:
     if tag.name == "div" and "math" in classes:
         yield _formula(tag, said, heading)
     elif tag.name in ("ul", "ol") and not cell:
-        yield Slide(heading, _lead(said, MORE_LETTERS) + str(tag))
+        before = tag.find_previous_sibling()
+        words = said if before and before.name == "p" else None
+        yield Slide(heading, _lead(words, MORE_LETTERS) + str(tag))
     elif tag.name == "pre" and cell and not output:
         yield from _code(tag.get_text().strip("\n"), said, heading)
     elif tag.name == "figure" and "ris-explorer" in classes:
@@ -141,7 +148,7 @@ def _shown(tag: Tag, said: Words | None, heading: str) -> Iterator[Slide]:
         words = _lead(said, MORE_LETTERS if few else LETTERS)
         words += _printed(output) if few else ""
         if words or len(tag("tr")) > 2:  # one line of numbers says nothing alone
-            yield Slide(heading, words + _undivided(tag))
+            yield Slide(heading, words + _undivided(tag), "table")
 
 
 def _formula(tag: Tag, said: Words | None, heading: str) -> Slide:
@@ -151,7 +158,10 @@ def _formula(tag: Tag, said: Words | None, heading: str) -> Slide:
     end = []
     if after and after.name == "p" and _goes_on(after):
         end = [Words.of(after).divided()[0]]
-    body = "".join([*map(_paragraph, words), str(tag), *map(_paragraph, end)])
+    formula = str(tag)
+    if formula.count(GAP) > 1:  # three in a row are three lines
+        formula = formula.replace(GAP, '</math><math display="block">')
+    body = "".join([*map(_paragraph, words), formula, *map(_paragraph, end)])
     return Slide(heading, body, "math", FORMULA + sum(map(_height, words + end)))
 
 

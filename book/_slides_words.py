@@ -20,7 +20,7 @@ _PRIVATE = 0xE000
 _BETWEEN = re.compile(r"(?:(?<=[.?!])|(?<=[.?!][”)]))\s+(?=[A-Z“*(])")
 #: A sentence that begins like this leans on the one before it.
 _LEANS = re.compile(
-    r"(And|Ask|Both|But|Each|Here|It|Its|Neither|No|One|So|That|The other|Their|Then|There|These|They|This|Those)\b|\("
+    r"(And|Ask|Both|But|Each|Here|Its?|Neither|No|One|So|That|The others?|Theirs?|Then|There|These|They|This|Those)\b|\("
 )
 #: A sentence about the page, which is not there when the slide is.
 _POINTS = re.compile(r"\b(next|this|last) (cell|cells)\b|\bof this page\b")
@@ -43,6 +43,14 @@ class Words(NamedTuple):
             else:
                 text += part.get_text()
         return cls(re.sub(r"\s+", " ", text).strip(), parts)
+
+    def after(self, before: Words) -> Words:
+        """These words behind others, if they lean on them."""
+        if not _LEANS.match(self.text):
+            return self
+        places = range(_PRIVATE, _PRIVATE + len(self.parts))
+        moved = self.text.translate({one: one + len(before.parts) for one in places})
+        return Words(f"{before.text} {moved}", [*before.parts, *self.parts])
 
     def lead(self, letters: int = LETTERS) -> Words:
         """The last sentences, see the function ``lead``."""
