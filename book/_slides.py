@@ -28,6 +28,7 @@ body { margin: 0; background: #fff; color: #1a1a1a; font: 25px/1.4 system-ui, sa
 section { width: 1280px; height: 720px; padding: 44px 64px 40px; margin: 0 auto; overflow: hidden; position: relative;
   display: flex; flex-direction: column; scroll-snap-align: start; break-after: page; border-bottom: 1px solid #ddd; }
 h2 { flex: none; font-size: 31px; line-height: 1.2; margin: 0 0 16px; color: #00538a; }
+section:not(.first) h2 { white-space: nowrap; }
 section.first h2 { font-size: 58px; margin-top: 150px; }
 .body { flex: 1; min-height: 0; display: flex; flex-direction: column; }
 .body > * { flex: none; margin: 0 0 0.64em; }
@@ -36,7 +37,7 @@ section.first h2 { font-size: 58px; margin-top: 150px; }
 .body.tall > img { grid-area: 1 / 2 / -1; height: 100%; }
 math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
 div.math { text-align: center; font-size: 1.25em; }
-pre { font: 0.7em/1.28 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; }
+pre { font: 0.68em/1.28 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; }
 table { border-collapse: collapse; align-self: center; font-size: 0.88em; }
 th, td { padding: 0.15em 0.6em; text-align: left; border-bottom: 1px solid #ccc; }
 td p, th p { margin: 0; }
@@ -48,7 +49,7 @@ a { color: inherit; text-decoration: none; }
 footer { position: absolute; bottom: 12px; right: 64px; font-size: 15px; color: #555; }
 .headerlink, .copybtn { display: none; }
 .body > figure.ris-explorer { max-width: none; font-size: 0.7em; align-content: start;
-  display: grid; grid-template: repeat(6, auto) 1fr / 500px 1fr; column-gap: 24px; }
+  display: grid; grid-template: repeat(6, auto) 1fr / 420px 1fr; column-gap: 24px; }
 .body .ris-explorer .ris-main { display: contents; }
 .body .ris-explorer .ris-stage { grid-area: 1 / 1 / -1; }
 .body .ris-explorer > :not(.ris-main), .body .ris-explorer .ris-side { grid-column: 2; }
@@ -64,8 +65,8 @@ const smaller = (part, tooLarge) => {
 addEventListener("load", () => {
   for (const picture of document.querySelectorAll(".body > img"))
     if (picture.naturalHeight > 0.85 * picture.naturalWidth) picture.parentElement.classList.add("tall");
-  for (const part of document.querySelectorAll(".body > :is(.math, table)"))
-    smaller(part, () => Math.max(part.scrollWidth, part.offsetWidth) > part.parentElement.clientWidth);
+  for (const part of document.querySelectorAll("h2, .body > :is(.math, table)"))
+    smaller(part, () => part.scrollWidth > part.clientWidth || part.offsetWidth > part.parentElement.clientWidth);
   for (const body of document.querySelectorAll(".body"))
     smaller(body, () => body.scrollHeight > body.clientHeight || body.scrollWidth > body.clientWidth);
 });

@@ -14,9 +14,9 @@ from bs4 import Tag
 #: Sections without slides, and the ones that become a list.
 LEFT_OUT, EXERCISES, SUMMARY = {"References"}, "Exercises", "Summary"
 #: A slide holds so many lines of text; a formula takes three, a line of code two thirds of one.
-LINES, FORMULA, CODE = 16, 3, 0.64
+LINES, FORMULA, CODE = 16, 3, 0.62
 #: Letters in a line of text; lines of code on a slide; rows of a table; the rows up to which a table is small.
-WIDTH, CODE_LINES, ROWS, FEW_ROWS = 95, 25, 18, 8
+WIDTH, CODE_LINES, ROWS, FEW_ROWS = 95, 26, 18, 8
 #: Printed lines that stand with the figure of their cell, and letters of a table's cell that are not divided.
 PRINTED, UNDIVIDED = 4, 20
 #: What separates two formulas in one line.

@@ -91,7 +91,7 @@ def sentences(text: str) -> list[str]:
 def lead(text: str, letters: int = LETTERS) -> str:
     """The last whole sentences that fit; the last one always, and one that the first leans on, up to twice the room.
 
-    Sentences about the page are left out, unless there is no other.
+    Sentences about the page are left out, unless there is no other; and nobody runs a slide.
 
     Example:
         >>> lead("Words first. Then a figure. Look for the dots.", letters=20)
@@ -101,7 +101,7 @@ def lead(text: str, letters: int = LETTERS) -> str:
         >>> lead("Look for the dots. The next cell draws them.")
         'Look for the dots.'
     """
-    left = sentences(text)
+    left = sentences(text.replace("efore you run", "efore you look"))
     left = [one for one in left if not _POINTS.search(one)] or left
     kept = left.pop()
     while left:
