@@ -59,8 +59,9 @@ footer { position: absolute; bottom: 12px; right: 64px; font-size: 15px; color: 
 #: A portrait stands beside its words; letters of what is too high or too wide are made smaller; the keys turn the pages.
 SCRIPT = """
 const smaller = (part, tooLarge) => {
-  for (let size = parseFloat(getComputedStyle(part).fontSize); size > 9 && tooLarge(part); size -= 0.5)
-    part.style.fontSize = `${size}px`;
+  const letters = (tag) => parseFloat(getComputedStyle(tag).fontSize);
+  const around = letters(part.parentElement);
+  for (let size = letters(part); size > 9 && tooLarge(part); size -= 0.5) part.style.fontSize = `${size / around}em`;
 };
 addEventListener("load", () => {
   for (const picture of document.querySelectorAll(".body > img"))

@@ -16,7 +16,7 @@ LEFT_OUT, EXERCISES, SUMMARY = {"References"}, "Exercises", "Summary"
 #: A slide holds so many lines of text; a formula takes three, a line of code two thirds of one.
 LINES, FORMULA, CODE = 16, 3, 0.62
 #: Letters in a line of text; lines of code on a slide; rows of a table; the rows up to which a table is small.
-WIDTH, CODE_LINES, ROWS, FEW_ROWS = 95, 26, 18, 8
+WIDTH, CODE_LINES, ROWS, FEW_ROWS = 88, 26, 18, 8
 #: Printed lines that stand with the figure of their cell, and letters of a table's cell that are not divided.
 PRINTED, UNDIVIDED = 4, 20
 #: What separates two formulas in one line.
@@ -176,7 +176,7 @@ def _code(code: str, said: Words | None, heading: str) -> Iterator[Slide]:
         which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         lines = CODE * (1 + part.count("\n")) + height * (number == 1)
         words = _lead(said) if number == 1 else ""
-        body = f"{words}<pre>{html.escape(part)}</pre>"
+        body = f'{words}<pre class="code">{html.escape(part)}</pre>'
         yield Slide(heading + which, body, "code", lines)
 
 
