@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,9 +17,11 @@ LEFT_OUT, EXERCISES, SUMMARY = {"References"}, "Exercises", "Summary"
 #: A slide holds so many lines of text; a formula takes three, a line of code two thirds of one.
 LINES, FORMULA, CODE = 16, 3, 0.62
 #: Letters in a line of text; lines of code on a slide; rows of a table; the rows up to which a table is small.
-WIDTH, CODE_LINES, ROWS, FEW_ROWS = 88, 26, 18, 8
-#: Printed lines that stand with the figure of their cell, and letters of a table's cell that are not divided.
-PRINTED, UNDIVIDED = 4, 20
+WIDTH, CODE_LINES, ROWS, FEW_ROWS = 92, 25, 18, 8
+#: Printed lines that stand with the figure of their cell.
+PRINTED = 2
+#: Cells of a table that are not divided: a few words, and numbers with what belongs to them.
+UNDIVIDED = re.compile(r".{,20}|[-+−(\[]?\.?\d.{,30}")
 #: What separates two formulas in one line.
 GAP = '<mspace width="2em"></mspace>'
 
@@ -184,14 +187,14 @@ def _printed(output: Tag | None) -> str:
     """What a cell has printed beside a figure or a table, if it is short."""
     printed = [part.get_text().strip("\n") for part in output("pre")] if output else []
     text = "\n".join(printed)
-    short = text and text.count("\n") < PRINTED
+    short = text and 1 + text.count("\n") <= PRINTED
     return f"<pre>{html.escape(text)}</pre>" if short else ""
 
 
 def _undivided(table: Tag) -> str:
-    """A table whose short cells stay on one line."""
+    """A table whose short cells stay in one line."""
     for cell in table(["td", "th"]):
-        if len(cell.get_text().strip()) <= UNDIVIDED:
+        if UNDIVIDED.fullmatch(cell.get_text().strip()):
             cell["class"] = [*cell.get("class", ()), "short"]
     return str(table)
 
@@ -206,7 +209,7 @@ def _paragraph(words: Words) -> str:
 
 def _height(words: Words) -> float:
     """How many lines a paragraph takes, with the distance below it."""
-    return math.ceil(len(words.text) / WIDTH) + 0.5
+    return math.ceil(words.length() / WIDTH) + 0.5
 
 
 def _title(tag: Tag) -> str:

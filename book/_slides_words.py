@@ -70,6 +70,12 @@ class Words(NamedTuple):
         first, *others = sentences(self.text)
         return self._replace(text=first), self._replace(text=" ".join(others))
 
+    def length(self) -> int:
+        """How many letters are read, those of the parts included."""
+        return len(
+            re.sub(r"\s+", "", re.sub(r"<[^>]+>", "", self.html()))
+        ) + self.text.count(" ")
+
     def html(self) -> str:
         """As HTML, every part in its place."""
         shown = html.escape(self.text)
