@@ -134,7 +134,7 @@ def _shown(tag: Tag, said: Words | None, heading: str) -> Iterator[Slide]:
     elif tag.name in ("ul", "ol") and not cell:
         before = tag.find_previous_sibling()
         words = said if before and before.name == "p" else None
-        yield Slide(heading, _lead(words, MORE_LETTERS) + str(tag))
+        yield Slide(heading, _lead(words) + str(tag))
     elif tag.name == "pre" and cell and not output:
         yield from _code(tag.get_text().strip("\n"), said, heading)
     elif tag.name == "figure" and "ris-explorer" in classes:
