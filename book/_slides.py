@@ -37,7 +37,7 @@ section.first h2 { font-size: 58px; margin-top: 150px; }
 .body.tall > img { grid-area: 1 / 2 / -1; height: 100%; }
 math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
 div.math { text-align: center; font-size: 1.25em; }
-math + math { margin-top: 0.6em; }
+math + math { margin-top: 0.9em; }
 pre { font: 0.68em/1.28 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; }
 table { border-collapse: collapse; align-self: center; font-size: 0.88em; }
 th, td { padding: 0.15em 0.6em; text-align: left; border-bottom: 1px solid #ccc; }
