@@ -107,7 +107,7 @@ def lead(text: str, letters: int = LETTERS) -> str:
         >>> lead("Look for the dots. The next cell draws them.")
         'Look for the dots.'
     """
-    left = sentences(text.replace("efore you run", "efore you look"))
+    left = sentences(re.sub(r"(?i)\b(before you) run\b", r"\1 look", text))
     left = [one for one in left if not _POINTS.search(one)] or left
     kept = left.pop()
     while left:
