@@ -52,7 +52,7 @@ footer { position: absolute; bottom: 12px; right: 64px; font-size: 15px; color: 
 .body > figure.ris-explorer { max-width: none; font-size: 0.7em; align-content: start;
   display: grid; grid-template: repeat(6, auto) 1fr / 420px 1fr; column-gap: 24px; }
 .body .ris-explorer .ris-main { display: contents; }
-.body .ris-explorer .ris-stage { grid-area: 1 / 1 / -1; }
+.body .ris-explorer .ris-stage { grid-area: 1 / 1 / -1; width: auto; margin: 0; }
 .body .ris-explorer > :not(.ris-main), .body .ris-explorer .ris-side { grid-column: 2; }
 @media print { section { border: 0; } }
 """
