@@ -127,6 +127,7 @@ def main() -> None:
             file.write_text(deck(page), encoding="utf-8")
             if chromium is not None:
                 sheet = chromium.new_page()
+                sheet.emulate_media(media="print")  # letters are made to fit the paper
                 sheet.goto(file.as_uri())
                 sheet.evaluate(CHOOSE)
                 sheet.pdf(
