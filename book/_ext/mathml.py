@@ -30,6 +30,8 @@ _FORMULA_AND_SIGN = re.compile(
 _MATHML = "http://www.w3.org/1998/Math/MathML"
 _ACCENTS, _BRACE, _FENCES = frozenset("ˆˉ¯˜~˙¨ˇ˘→"), "⏟", frozenset("{}‖⟨⟩⌈⌉⌊⌋")
 _OPEN, _CLOSED, _SIGNS, _APPLIED = frozenset("([{,"), frozenset(")]}"), "−+", "\u2061"
+#: Elements whose children stand in a row.
+_ROWS = {"math", "mrow", "msqrt", "mstyle", "mtd"}
 _THIN = "0.167em"
 ElementTree.register_namespace("", _MATHML)
 
@@ -57,7 +59,8 @@ def mended(formula: str) -> str:
         for part in parts[1:-1] if kind == "mrow" else parts:
             if _sign(part) in _FENCES and not part.attrib:
                 part.set("stretchy", "false")
-        space(node)
+        if kind in _ROWS:
+            space(node)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
@@ -66,24 +69,39 @@ def space(row: ElementTree.Element) -> None:
     before, parts = None, []
     for part in row:
         sign, earlier = _sign(part), None if before is None else _sign(before)
-        number = part if part.tag.endswith("}mn") else next(iter(part), None)
-        if earlier == "." and number is not None and number.tag.endswith("}mn"):
-            number.text = f".{number.text}"
+        base = _base(part)
+        if earlier == "." and base.tag.endswith("}mn"):
+            base.text = f".{base.text}"
             parts.pop()
         elif sign is not None and sign in _SIGNS and earlier in _OPEN:
             part.set("form", "prefix")
+        elif _sign(base) == "|":
+            base.attrib |= {"lspace": "0", "rspace": "0"}
         elif earlier == _APPLIED and sign not in _OPEN:
             before.set("rspace", _THIN)
-        elif sign == _APPLIED and len(parts) > 1:
-            name, ahead = parts[-1], _sign(parts[-2])
-            if ahead is None or ahead in _CLOSED:
-                parts[-1:] = [
-                    ElementTree.Element(f"{{{_MATHML}}}mspace", width=_THIN),
-                    name,
-                ]
+        elif (before is not None and not _is_gap(before) and not _is_gap(part)) and (
+            (_is_name(part) and (earlier is None or earlier in _CLOSED))
+            or (_is_name(before) and sign is None)
+        ):
+            parts.append(ElementTree.Element(f"{{{_MATHML}}}mspace", width=_THIN))
         parts.append(part)
         before = part
     row[:] = parts
+
+
+def _is_gap(node: ElementTree.Element) -> bool:
+    return node.tag.endswith("}mspace")
+
+
+def _base(node: ElementTree.Element) -> ElementTree.Element:
+    """What an index or an exponent stands at."""
+    return node[0] if node.tag.endswith(("msub", "msup")) else node
+
+
+def _is_name(node: ElementTree.Element) -> bool:
+    """Whether this is a function, such as log, perhaps with an index."""
+    base = _base(node)
+    return base.tag.endswith("}mi") and len(base.text or "") > 1
 
 
 def _sign(node: ElementTree.Element) -> str | None:

@@ -78,7 +78,15 @@ def test_a_function_keeps_its_distance():
     gap = '<mspace width="0.167em"></mspace>'
     assert plain(r"y \log p").startswith(f"<mi>y</mi>{gap}<mi>log</mi>")
     assert gap not in plain(r"-\log p")
+    assert plain(r"W \operatorname{softmax}_i(z)").startswith(f"<mi>W</mi>{gap}<msub>")
+    assert plain(r"\log_2 x").endswith(f"</msub>{gap}<mi>x</mi>")
     assert "rspace" not in plain(r"\log(p)")
+    assert gap not in plain(r"a b_i + \log_2(p)")
+    assert gap not in plain(r"a\,\mathrm{mIoU}")
+
+
+def test_bars_stand_close():
+    assert plain(r"a |g|^2").count('lspace="0" rspace="0"') == 2
 
 
 def test_no_line_begins_with_the_sign_behind_a_formula():
