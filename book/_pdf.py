@@ -35,8 +35,8 @@ STYLE = """
 .ris-title h1 { font-size: 30pt; margin-bottom: 4mm; }
 .ris-title img { width: 150mm; margin: 18mm 0; }
 .ris-contents { padding: 0 2rem; }
-.ris-contents h2 { font-size: 12pt; margin: 3mm 0 1mm; break-after: avoid; }
-.ris-contents a { display: flex; align-items: baseline; color: inherit; text-decoration: none; line-height: 1.3; }
+.ris-contents h2 { font-size: 12pt; margin: 2mm 0 0.5mm; break-after: avoid; }
+.ris-contents a { display: flex; align-items: baseline; color: inherit; text-decoration: none; line-height: 1.2; }
 .ris-contents i { flex: 1; border-bottom: 1px dotted #777; margin: 0 2mm; }
 """
 
