@@ -1,7 +1,8 @@
 """Docstrings of the reference, where their own words would be taken for markup.
 
 Napoleon takes what stands before a colon for a type, in the description of an attribute and after ``Returns:``. Here
-types stand in annotations, so a colon is a colon. Lines that start with ``$`` are commands, not a paragraph.
+types stand in annotations, so a colon is a colon. Lines that start with ``$`` are commands, not a paragraph. The two
+hyphens of an option would become a dash.
 """
 
 from __future__ import annotations

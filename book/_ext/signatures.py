@@ -23,22 +23,24 @@ def plain_types(
     signature: str | None,
     result: str | None,
 ) -> tuple[str, str | None] | None:
-    """The signature without annotations of types; None where there are none. Sphinx calls this for each member."""
-    if signature is not None and "<factory>" in signature:
-        # the default of a dataclass; as it stands no parser takes the line for Python
-        return signature.replace("<factory>", "..."), result
-    if signature is None or "Annotated[" not in signature:
+    """The signature without annotations of types and in Python's words; None where it is that already. Sphinx calls this for each member."""
+    if signature is None:
         return None
-    whole = inspect.signature(member)
-    types = typing.get_type_hints(
-        member.__init__ if inspect.isclass(member) else member
-    )
-    parameters = [
-        part.replace(annotation=types.get(part.name, part.annotation))
-        for part in whole.parameters.values()
-    ]
-    shown = whole.replace(parameters=parameters)
-    return stringify_signature(shown, show_return_annotation=False), result
+    plain = signature
+    if "Annotated[" in signature:
+        whole = inspect.signature(member)
+        types = typing.get_type_hints(
+            member.__init__ if inspect.isclass(member) else member
+        )
+        parameters = [
+            part.replace(annotation=types.get(part.name, part.annotation))
+            for part in whole.parameters.values()
+        ]
+        shown = whole.replace(parameters=parameters)
+        plain = stringify_signature(shown, show_return_annotation=False)
+    # as it stands, no parser takes a line with this default for Python
+    plain = plain.replace("<factory>", "...")
+    return None if plain == signature else (plain, result)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,5 +1,6 @@
 """Signatures in the reference: without what types carry for the command line."""
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from book._ext.signatures import plain_types
@@ -28,5 +29,13 @@ def test_what_has_no_annotations_is_left_to_sphinx():
     assert shown(asked, None) is None
 
 
+@dataclass
+class Made:
+    place: Annotated[str, "words"]
+    names: list[str] = field(default_factory=list)
+
+
 def test_a_default_that_is_made_anew_is_three_dots():
+    both = "(place: Annotated[str, 'words'], names: list[str] = <factory>)"
+    assert shown(Made, both) == ("(place: str, names: list[str] = ...)", "list[str]")
     assert shown(Kept, "(names: ~typing.Any = <factory>)") == ("(names: ~typing.Any = ...)", "list[str]")
