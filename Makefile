@@ -90,11 +90,11 @@ notebooks: $(READY) ## Run every cell of every notebook (the assignments are run
 	$(SAY) "every cell of every notebook"
 	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -q -n $(PROCESSES) --dist loadscope -p no:cacheprovider book --ignore book/assignments,true)
 
-# Both execute every page, and one page after the other leaves a core idle.
+# Both execute every page; each has a core of its own.
 pages: $(READY) ## Run every cell of every notebook and build the book, side by side
 	@mkdir -p $(dir $(CELLS)); \
 	$(MAKE) --no-print-directory notebooks PROCESSES=1 >$(CELLS) 2>&1 & cells=$$!; \
-	$(MAKE) --no-print-directory book; book=$$?; \
+	RIS_PAGES=1 $(MAKE) --no-print-directory book; book=$$?; \
 	wait $$cells; cells=$$?; cat $(CELLS); exit $$((book + cells))
 
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors

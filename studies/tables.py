@@ -28,17 +28,19 @@ def runs_of(variant: str, folder: Path = RESULTS) -> dict[int, dict[str, Any]]:
 
 
 def summary(variant: str, folder: Path = RESULTS) -> dict[str, Any]:
-    """A variant's own numbers: mean and single values of mIoU by seed, means of Prec@0.5, hidden words and time, and on
-    which devices it was trained: times are compared on one device only."""
+    """A variant's own numbers: mIoU and oIoU by seed, means of mIoU, Prec@0.5, hidden words and time, and on which
+    devices and CPUs it was trained: times are compared on one device only, last digits on one CPU."""
     runs = runs_of(variant, folder)
     found: dict[str, Any] = {"title": VARIANTS[variant].title, "seeds": list(runs)}
     if runs:
         results = [run["result"] for run in runs.values()]
         found["miou"] = [result["miou"] for result in results]
+        found["oiou"] = [result["oiou"] for result in results]
         found["mean_miou"] = statistics.fmean(found["miou"])
         found["mean_prec_0.5"] = statistics.fmean(result["prec"]["0.5"] for result in results)
         found["minutes"] = statistics.fmean(run["training_seconds"] for run in runs.values()) / 60
         found["devices"] = sorted({run["environment"]["device"] for run in runs.values()})
+        found["cpus"] = sorted({run["environment"].get("cpu") or "not noted" for run in runs.values()})
         found["parameters"] = next(iter(runs.values()))["parameters"]
         named = [run["hidden_words"]["accuracy"] for run in runs.values() if run["hidden_words"]]
         found["hidden_word_accuracy"] = statistics.fmean(named) if named else None

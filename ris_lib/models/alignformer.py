@@ -1,8 +1,9 @@
-"""AlignFormer (Wei et al. 2023, first version) and LGFormer, its later version with released code.
+"""AlignFormer (Wei et al. 2023, first version) and LGFormer, most likely its later version, with released code.
 
 Published for AlignFormer (its abstract): attention both ways between words and pixels (VLBA), the sentence as a centre
 that pixels group around, a cross-modal instance contrastive loss. Everything numeric is ours, copied from LGFormer's
-released code where that has it; ``lgformer_base`` is that code's model, and its checkpoints fit it.
+released code where that has it, and so is the light decoder of ``_tiny`` and ``_small``; ``lgformer_base`` is
+that code's model, and its checkpoints fit it.
 """
 
 from __future__ import annotations

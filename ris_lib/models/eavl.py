@@ -2,7 +2,7 @@
 
 Published (abstract and captions): query-made kernels, one mask each, a score for each mask, the aggregate. The wiring
 around it is ours, copied from siblings: encoders, neck and pixel decoder from CRIS's released code, the queries'
-attention to words from VLT's.
+attention to words from VLT's. In ``_tiny`` the neck is changed, too (``cris.tiny_neck``).
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Published: the encoder with CAM after every stage, the deformable pixel decoder and the query decoder with one query
 (released code); mask grounding, its weight and the weights and temperatures of the alignment loss (abstract and the
 authors' earlier scripts). Ours: the word side without the released code's mask defect (``language_side="ours"``), the
-form of the two training losses, equal weights of cross-entropy and dice, the sizes of ``_tiny`` and ``_small``, and the
-bias of each mask in ``_tiny``; the study ``our_decisions`` compares it with none.
+form of the two training losses, equal weights of cross-entropy and dice, the sizes of ``_tiny`` and ``_small``; in
+``_tiny`` also the light decoder, the mask code ``region``, smaller weights of all losses, and the bias of each mask,
+which the study ``our_decisions`` compares with none.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ def folder(tmp_path):
     """Runs that nobody has made: with it .5 better at each seed but one, which is .3 better."""
     for name, scores in {"lavt": [0.2, 0.3, 0.1], "lavt_grounding": [0.7, 0.8, 0.4, 0.9]}.items():
         for seed, miou in enumerate(scores):
-            report = {"result": {"miou": miou, "prec": {"0.5": miou / 2}}, "training_seconds": 120, "parameters": 7}
-            report["environment"] = {"device": "cpu" if seed else "gpu"}
+            result = {"miou": miou, "oiou": miou + 0.1, "prec": {"0.5": miou / 2}}
+            report = {"result": result, "training_seconds": 120, "parameters": 7}
+            report["environment"] = {"device": "cpu", "cpu": "one"} if seed else {"device": "gpu"}
             report["hidden_words"] = {"accuracy": 0.25} if "grounding" in name else None
             result_path(name, seed, tmp_path).write_text(json.dumps(report))
     return tmp_path
@@ -42,10 +43,11 @@ def test_a_pair_without_runs_is_listed_without_a_verdict(folder):
 def test_a_variant_has_its_means(folder):
     found = summary("lavt_grounding", folder)
     assert found["miou"] == [0.7, 0.8, 0.4, 0.9]
+    assert found["oiou"] == pytest.approx([0.8, 0.9, 0.5, 1.0])
     assert found["mean_miou"] == pytest.approx(0.7)
     assert found["mean_prec_0.5"] == pytest.approx(0.35)
     assert (found["minutes"], found["hidden_word_accuracy"]) == (2, 0.25)
-    assert found["devices"] == ["cpu", "gpu"]
+    assert (found["devices"], found["cpus"]) == (["cpu", "gpu"], ["not noted", "one"])
     assert summary("magnet", folder) == {"title": "MagNet", "seeds": []}
 
 
