@@ -8,7 +8,9 @@ from sphinx.util.parallel import make_chunks
 from book._ext import two_at_a_time
 
 
-@pytest.mark.parametrize(("chapters", "texts"), [(19, 26), (19, 40), (19, 100), (5, 2), (40, 0), (0, 30), (1, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("chapters", "texts"), [(19, 26), (19, 40), (19, 100), (5, 2), (40, 0), (0, 30), (1, 0), (0, 0)]
+)
 def test_each_process_begins_with_half_of_the_code(chapters, texts, monkeypatch):
     monkeypatch.setattr(two_at_a_time, "PROCESSES", 2)
     pages = [f"chapters/{n:02}" for n in range(chapters)] + [f"reference/{n:03}" for n in range(texts)]
