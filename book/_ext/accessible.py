@@ -22,6 +22,8 @@ def amend(
         context["body"] = context["body"].replace(
             'role="doc-biblioentry"', 'role="listitem"'
         )
+    if page == "_modules/index":
+        context["body"] = nested(context["body"])
 
 
 def named_toggles(contents: BeautifulSoup | str) -> BeautifulSoup | str:
@@ -30,6 +32,14 @@ def named_toggles(contents: BeautifulSoup | str) -> BeautifulSoup | str:
         link = toggle.find_parent("li").find("a")
         toggle["aria-label"] = f"Pages below {link.get_text(strip=True)}"
     return contents
+
+
+def nested(body: str) -> str:
+    """The list of modules, in which a list within a list lies in the item before it, and not beside it."""
+    page = BeautifulSoup(body, "html.parser")
+    for inner in page.select("ul > ul"):
+        inner.find_previous_sibling("li").append(inner)
+    return str(page)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -31,9 +31,8 @@ def toc_files(node) -> list[str]:
 
 def of_the_book(built: list[Path]) -> list[Path]:
     """Pages that we write: neither source listings nor the theme's search and index."""
-    return [
-        p for p in built if "_modules" not in p.parts and p.stem not in {"search", "genindex", "py-modindex", "index"}
-    ]
+    made = {SITE / f"{name}.html" for name in ("search", "genindex", "py-modindex", "index")}
+    return [p for p in built if "_modules" not in p.parts and p not in made]
 
 
 def report(check, built, *more) -> list[str]:

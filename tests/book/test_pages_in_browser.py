@@ -15,10 +15,13 @@ HARMLESS = ("THEBE_JS_URL has already been declared",)
 PAPER = {"width": 665, "height": 1000}
 #: What stands over the right edge of the article.
 WIDER = """(all) => {
-    const edge = document.querySelector(".bd-article").getBoundingClientRect().right;
+    const edge = document.querySelector(".bd-article")?.getBoundingClientRect().right;
     return all.filter((x) => x.checkVisibility() && x.getBoundingClientRect().right > edge + 1)
         .map((x) => `${x.tagName} ${x.textContent.trim().slice(0, 60)}`);
 }"""
+#: Pages that Sphinx makes: its indices, and of the listings of modules, which look alike, a long one.
+MADE = [SITE / f"{name}.html" for name in ("genindex", "py-modindex", "search", "_modules/index")]
+MADE.append(SITE / "_modules" / "ris_lib" / "heads" / "mask_generator.html")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -28,7 +31,7 @@ def test_every_page_can_be_used(chromium, built, scheme, size):  # noqa: F811
     asked = []  # of other hosts; the first view needs nothing from outside
     context.route("http*://**", lambda route: (asked.append(route.request.url), route.abort()))
     faults = []
-    for path in of_the_book(built):
+    for path in [*of_the_book(built), *MADE]:
         if path.stem == "404":  # its links begin at the published book; test_not_found serves it
             continue
         name, page, said = path.relative_to(SITE), context.new_page(), []
