@@ -23,14 +23,19 @@ SILENT = ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex")
 
 
 def deal_out(app: Sphinx, env: BuildEnvironment, pages: list[str]) -> None:
-    """Give half of the pages with code to each process, to begin with; whoever is ready takes the others."""
+    """Give each process its share of the pages with code, to begin with; whoever is ready takes the others."""
     for name in SILENT:
         app.extensions[name].parallel_read_safe = True
     code = [page for page in pages if Path(env.doc2path(page)).suffix == ".ipynb"]
     text = [page for page in pages if page not in code]
-    parts = make_chunks(pages, PROCESSES)
-    room = max(0, len(parts[0]) - len(code[::2])) if parts else 0
-    pages[:] = [*code[::2], *text[:room], *code[1::2], *text[room:]]
+    size = max(map(len, make_chunks(pages, PROCESSES)), default=0)
+    dealt: list[str] = []
+    for first in range(PROCESSES):
+        share = code[first::PROCESSES]
+        room = max(0, size - len(share))
+        dealt += share + text[:room]
+        text = text[room:]
+    pages[:] = dealt + text
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
