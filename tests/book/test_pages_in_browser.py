@@ -22,16 +22,19 @@ WIDER = """(all) => {
 #: Pages that Sphinx makes: its indices, and of the listings of modules, which look alike, a long one.
 MADE = [SITE / f"{name}.html" for name in ("genindex", "py-modindex", "search", "_modules/index")]
 MADE.append(SITE / "_modules" / "ris_lib" / "heads" / "mask_generator.html")
+#: Pages are looked at in so many parts, which the processes share.
+PARTS = 4
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)])
-def test_every_page_can_be_used(chromium, built, scheme, size):  # noqa: F811
+def test_every_page_can_be_used(chromium, built, scheme, size, part):  # noqa: F811
     context = chromium.new_context(viewport=size, color_scheme=scheme)
     asked = []  # of other hosts; the first view needs nothing from outside
     context.route("http*://**", lambda route: (asked.append(route.request.url), route.abort()))
     faults = []
-    for path in [*of_the_book(built), *MADE]:
+    for path in [*of_the_book(built), *MADE][part::PARTS]:
         if path.stem == "404":  # its links begin at the published book; test_not_found serves it
             continue
         name, page, said = path.relative_to(SITE), context.new_page(), []
