@@ -1,4 +1,4 @@
-"""Two tables for the page ``how_it_was_built``: what each page of code took, and the machine and the versions it ran on.
+"""For the page ``how_it_was_built``: what each page of code took, and the machine and the versions it ran on.
 
 Source: the statistics that myst-nb keeps of each execution. Its own table of them (``nb-exec-table``) shows names of files,
 and has no room for its columns on a phone; this one shows titles.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -16,6 +17,7 @@ from docutils import nodes
 from myst_nb.ext.execution_tables import METADATA_KEY
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -67,6 +69,21 @@ def _row(cells: Sequence[nodes.Node]) -> nodes.row:
     )
 
 
+def largest_process() -> int | None:
+    """Bytes that the largest of all ended processes held that this one began; None where the system keeps no count."""
+    try:
+        from resource import RUSAGE_CHILDREN, getrusage
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return getrusage(RUSAGE_CHILDREN).ru_maxrss * unit
+
+
+def keep_memory(app: Sphinx, env: BuildEnvironment) -> None:
+    """Keep what the kernels needed; all have ended when Sphinx calls this, and pages may be written elsewhere."""
+    env.ris_largest_process = largest_process()
+
+
 class BuiltWith(SphinxDirective):
     """The directive ``built-with``."""
 
@@ -90,7 +107,7 @@ class ExecutionTimes(SphinxDirective):
 
 
 class FillTimes(SphinxPostTransform):
-    """Put the tables in their places."""
+    """Put the table in its place, and the memory behind it."""
 
     default_priority = 8
 
@@ -109,7 +126,12 @@ class FillTimes(SphinxPostTransform):
                 nodes.Text(f"{seconds:.0f}"),
                 nodes.Text(""),
             ]
-            place.replace_self(table(["page", "seconds", "status"], [*rows, total]))
+            made = [table(["page", "seconds", "status"], [*rows, total])]
+            largest = getattr(self.env, "ris_largest_process", None)
+            if largest is not None:
+                said = f"The largest of their processes held {largest / 1e9:.2f} GB of memory."
+                made.append(nodes.paragraph("", said))
+            place.replace_self(made)
 
     def _line(self, page: str, data: dict) -> list[nodes.Node]:
         address = self.app.builder.get_relative_uri(self.env.docname, page)
@@ -127,4 +149,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("built-with", BuiltWith)
     app.add_directive("execution-times", ExecutionTimes)
     app.add_post_transform(FillTimes)
+    app.connect("env-updated", keep_memory)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

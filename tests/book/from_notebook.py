@@ -18,6 +18,8 @@ from tests.book.template import setup
 
 #: A line for Jupyter and not for Python.
 _JUPYTER = re.compile(r"^( *)[%!].*$", re.MULTILINE)
+_EQUAL = ("equal", "allclose", "array_equal")
+_CLOSE = ("assert_close", "assert_allclose", "assert_array_equal")
 
 
 def from_notebook(chapter: str, *names: str, **given: Any) -> SimpleNamespace:
@@ -56,6 +58,28 @@ def from_notebook(chapter: str, *names: str, **given: Any) -> SimpleNamespace:
                 f"{chapter}: {statement.name} uses {sorted(missing)} of the running page; give values for them."
             )
     return SimpleNamespace(**{name: namespace[name] for name in names})
+
+
+def comparisons(notebook: dict, cell: str) -> int:
+    """How often a cell compares numbers: ``assert`` with an equality, or a function such as ``assert_close``.
+
+    Args:
+        notebook: As JSON.
+        cell: Its id.
+
+    Raises:
+        ValueError: There is no such cell of code.
+    """
+    codes = {one["id"]: "".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"}
+    if cell not in codes:
+        raise ValueError(f"there is no cell of code {cell!r}; the page has {', '.join(codes)}.")
+    return sum(map(_compares, ast.walk(ast.parse(_JUPYTER.sub(r"\1pass", codes[cell])))))
+
+
+def _compares(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assert):
+        return any(isinstance(part, ast.Eq) or getattr(part, "attr", "") in _EQUAL for part in ast.walk(node.test))
+    return isinstance(node, ast.Call) and getattr(node.func, "attr", "") in _CLOSE
 
 
 def _statements(notebook: dict) -> tuple[list[ast.stmt], dict[str, list[ast.stmt]]]:

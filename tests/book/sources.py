@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 
 WORDS = (2000, 3500)
-SECTIONS = ("Summary", "Exercises")
+#: Parts of a chapter, by what their headings say; the last four stand at its end, in this order.
+PARTS = ("From scratch|, from scratch", "Look(ing)? inside", "Experiment")
+LAST = ("What can go wrong", "Summary", "Exercises", "References")
+EXERCISES = (3, 6)
+#: What the first lines promise, and how long it takes.
+PROMISE = ("After this chapter", "second|minute")
 _FENCE = re.compile(r"\s*(`{3,}|~{3,}|:{3,})\s*(\{([\w:-]+)\})?")
 _NOT_PROSE = {"solution", "solution-start", "math", "code-block", "code-cell", "bibliography", "eval-rst", "raw"}
 
@@ -64,18 +69,49 @@ def length(notebook: dict) -> list[str]:
 
 
 def sections(notebook: dict) -> list[str]:
-    """A chapter has one title and ends with a summary and exercises."""
-    headings = [
-        line
-        for cell in notebook["cells"]
-        if cell["cell_type"] == "markdown"
-        for line in "".join(cell["source"]).splitlines()
-        if re.match(r"#{1,3} ", line)
-    ]
-    found = [f"no heading {name!r}" for name in SECTIONS if not any(name in line for line in headings)]
+    """A chapter promises something, begins with a problem on a picture, and has every part that a chapter has."""
+    first = "".join(notebook["cells"][0]["source"])
+    found = [f"the first cell says nothing of {said!r}" for said in PROMISE if not re.search(said, first)]
+    lines = [(number, line) for number, cell in _texts(notebook) for line in cell if re.match(r"#{1,3} ", line)]
+    headings = [line for _, line in lines]
     if (count := sum(line.startswith("# ") for line in headings)) != 1:
         found.append(f"{count} titles; expected 1")
+    found += [
+        f"no heading {part!r}" for part in PARTS if not any(re.search(f"^##+ .*({part})", line) for line in headings)
+    ]
+    large = [(number, line.removeprefix("## ")) for number, line in lines if line.startswith("## ")]
+    if (last := tuple(line for _, line in large[-len(LAST) :])) != LAST:
+        found.append(f"it ends with {', '.join(last)}; expected {', '.join(LAST)}")
+    begin, end = ([number for number, _ in large] + [0, 0])[:2]
+    if not any(_described(cell) for cell in notebook["cells"][begin:end]):
+        found.append("the first section has no picture that is described")
     return found
+
+
+def exercises(notebook: dict) -> list[str]:
+    """A chapter has three to six exercises, each with a cell to fill in, a check, and a folded solution."""
+    ids = [cell.get("id") or "" for cell in notebook["cells"]]
+    count = sum(bool(re.fullmatch(r"exercise-\d+", name)) for name in ids)
+    found = [] if EXERCISES[0] <= count <= EXERCISES[1] else [f"{count} exercises; expected {EXERCISES}"]
+    for number in range(1, count + 1):
+        parts = [f"exercise-{number}{part}" for part in ("", "-answer", "-check", "-solution")]
+        places = [ids.index(name) for name in parts if name in ids]
+        if len(places) < len(parts) or places != sorted(places):
+            found.append(f"exercise {number} needs the cells {', '.join(parts)}, in this order")
+        elif "<details>" not in "".join(notebook["cells"][places[-1]]["source"]):
+            found.append(f"the solution of exercise {number} is not folded")
+    return found
+
+
+def _texts(notebook: dict) -> list[tuple[int, list[str]]]:
+    """The lines of every cell of text, with the cell's number."""
+    cells = enumerate(notebook["cells"])
+    return [(number, "".join(cell["source"]).splitlines()) for number, cell in cells if cell["cell_type"] == "markdown"]
+
+
+def _described(cell: dict) -> bool:
+    """Whether a cell draws something and says what."""
+    return len(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "").split()) > 3
 
 
 def pictures_without_words(notebook: dict) -> list[str]:
@@ -86,7 +122,6 @@ def pictures_without_words(notebook: dict) -> list[str]:
             continue
         lines = [line for line in "".join(cell["source"]).splitlines() if line.strip() and not line.startswith("#")]
         draws = bool(lines) and re.match(r"(plt\.show\(|(ris_lib\.)?(show\.)?(show_samples|compare)\()", lines[-1])
-        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
-        if draws and len(alt.split()) < 4:
+        if draws and not _described(cell):
             found.append(f"cell {number} draws a figure but has no metadata mystnb.image.alt that describes it")
     return found

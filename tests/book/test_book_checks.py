@@ -83,6 +83,9 @@ def test_a_wide_picture_is_found(site):
     assert complaints(site, GOOD) == ["a.png is 900 pixels wide; at most 720"]
 
 
+PROMISE = "After this chapter all is clear, in a minute."
+
+
 def markdown(number: int, *lines: str) -> dict:
     return {"cell_type": "markdown", "id": f"m{number}", "metadata": {}, "source": ["\n".join(lines)]}
 
@@ -99,10 +102,18 @@ def chapter() -> dict:
     }
     return {
         "cells": [
-            markdown(0, "# A chapter", "word " * 2400),
+            markdown(0, "# A chapter", PROMISE, "word " * 2400, "## The problem on one picture"),
             setup.setup_cell(),
             drawing,
-            markdown(1, "## Summary", "## Exercises"),
+            markdown(1, "## From scratch", "## Looking inside", "## Experiment: two runs"),
+            markdown(2, "## What can go wrong", "## Summary", "## Exercises"),
+            *(
+                markdown(0, "<details><summary>Solution</summary>a = 1</details>")
+                | {"id": f"exercise-{number}{part}", "cell_type": kind}
+                for number in (1, 2, 3)
+                for part, kind in (("", "markdown"), ("-answer", "code"), ("-check", "code"), ("-solution", "markdown"))
+            ),
+            markdown(3, "## References"),
         ],
         "metadata": copy.deepcopy(setup.METADATA),
     }
@@ -110,7 +121,8 @@ def chapter() -> dict:
 
 def faults(notebook: dict) -> list[str]:
     found = sources.setup_differs(notebook, setup.setup_cell(), setup.METADATA)
-    for check in (sources.leftovers, sources.length, sources.sections, sources.pictures_without_words):
+    checks = (sources.leftovers, sources.length, sources.sections, sources.exercises, sources.pictures_without_words)
+    for check in checks:
         found += check(notebook)
     return found
 
@@ -160,7 +172,32 @@ def _long(notebook):
 
 
 def _no_exercises(notebook):
-    notebook["cells"][3]["source"] = ["## Summary"]
+    notebook["cells"][4]["source"] = ["## What can go wrong\n## Summary"]
+
+
+def _no_promise(notebook):
+    notebook["cells"][0]["source"][0] = notebook["cells"][0]["source"][0].replace("After this chapter", "Here")
+
+
+def _no_experiment(notebook):
+    notebook["cells"][3]["source"] = ["## From scratch\n## Looking inside"]
+
+
+def _no_picture_of_the_problem(notebook):
+    notebook["cells"].insert(2, markdown(9, "## Another section"))
+
+
+def _two_exercises(notebook):
+    notebook["cells"] = [cell for cell in notebook["cells"] if not cell["id"].startswith("exercise-3")]
+
+
+def _no_check(notebook):
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "exercise-2-check"]
+
+
+def _open_solution(notebook):
+    (cell,) = (cell for cell in notebook["cells"] if cell["id"] == "exercise-2-solution")
+    cell["source"] = ["a = 1"]
 
 
 def _two_titles(notebook):
@@ -184,7 +221,13 @@ def _no_alt(notebook):
         (_no_gpu, "metadata.accelerator is None"),
         (_short, "words of prose"),
         (_long, "words of prose"),
-        (_no_exercises, "no heading 'Exercises'"),
+        (_no_exercises, "What can go wrong, Summary, References; expected"),
+        (_no_promise, "says nothing of 'After this chapter'"),
+        (_no_experiment, "no heading 'Experiment'"),
+        (_no_picture_of_the_problem, "the first section has no picture"),
+        (_two_exercises, "2 exercises"),
+        (_no_check, "exercise 2 needs the cells"),
+        (_open_solution, "the solution of exercise 2 is not folded"),
         (_two_titles, "2 titles"),
         (_no_alt, "cell 2 draws a figure"),
     ],

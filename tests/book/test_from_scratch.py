@@ -7,6 +7,8 @@ double precision where the page's code allows it.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -43,13 +45,46 @@ from ris_lib.objectives import (
     PixelContrast,
     Segmentation,
 )
-from tests.book.from_notebook import from_notebook
+from tests.book.from_notebook import comparisons, from_notebook
 from tests.book.template import ROOT, built_in
 from tests.tiny_batches import make_batch
 
 #: Parts whose chapter is not written yet.
 PLANNED: set[str] = set()
 
+
+#: The cell in which the chapter of each class compares the page's numbers with the library's.
+COMPARED_IN = {
+    "SwinImage": "swin-check-code",
+    "PixelAttention": "tiny-code",
+    "TinyText": "tower-check",
+    "MultiHeadAttention": "tower-check",
+    "LateFusion": "fusion-check",
+    "PWAM": "pwam-check",
+    "WPA": "wpa-check",
+    "CAM": "cam-check",
+    "VLBA": "block-check",
+    "DetailMerge": "decoder-check",
+    "FixedKernel": "head-code",
+    "CentreEmbedding": "head-check",
+    "CentreGenerator": "head-check",  # its states are among what is compared
+    "MaskGenerator": "generator-check",
+    "SentenceMaskAlignment": "head-check",
+    "SentenceKernel": "sentence-check",
+    "QueryGenerator": "generator-check",
+    "VisionLanguageAligner": "head-check",
+    "MaskedQuery": "query-check",
+    "Segmentation": "loss-check",
+    "InstanceContrast": "instance-check-code",
+    "PixelContrast": "pixel-check-code",
+    "CrossModalAlignment": "cal-check",
+    "MaskGrounding": "grounding-check",
+    "Accumulator": "library-equal",
+    "StagedEncoder": "equal-code",
+    "ReferringSegmenter": "equal-code",
+    "Gain": "library-check",
+    "Predictor": "library-code",
+}
 
 TOLERANCE = {torch.float64: {}, torch.float32: {"rtol": 1e-4, "atol": 1e-4}}
 
@@ -104,10 +139,29 @@ def test_every_part_of_the_library_has_a_chapter_that_builds_it():
     assert parts - built == PLANNED
 
 
+def page_of(chapter: str) -> str:
+    return (ROOT / "book" / "chapters" / f"{chapter}.ipynb").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("name", "chapter"), built_in.BUILT_IN.items())
 def test_the_chapter_points_to_the_reference_of_what_it_builds(name, chapter):
-    text = (ROOT / "book" / "chapters" / f"{chapter}.ipynb").read_text(encoding="utf-8")
-    assert f"{{py:class}}`~{name}`" in text
+    assert f"{{py:class}}`~{name}`" in page_of(chapter)
+
+
+@pytest.mark.parametrize(("name", "chapter"), built_in.BUILT_IN.items())
+def test_the_chapter_compares_what_it_builds_with_the_library(name, chapter):
+    cell = COMPARED_IN[name.rsplit(".", 1)[1]]
+    assert comparisons(json.loads(page_of(chapter)), cell) > 0, f"the cell {cell} of {chapter} compares nothing"
+
+
+def test_what_is_no_comparison_is_not_counted():
+    def count(*lines):
+        return comparisons({"cells": [{"id": "one", "cell_type": "code", "source": list(lines)}]}, "one")
+
+    assert count("torch.testing.assert_close(a, b)\n", "assert a == b\n", "assert torch.equal(a, b)") == 3
+    assert count("print(a == b)\n", "assert a\n", "pass  # torch.testing.assert_close(a, b)") == 0
+    with pytest.raises(ValueError, match="no cell of code 'two'; the page has one"):
+        comparisons({"cells": [{"id": "one", "cell_type": "code", "source": []}]}, "two")
 
 
 def test_late_fusion():

@@ -1,6 +1,9 @@
 """The page that says how long each chapter took, and on what."""
 
 import os
+import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "_build" / "html" / "how_it_was_built.html"
 #: Seconds, on two CPU cores with the profile quick. A machine with other work to do may be given more.
 LIMIT = float(os.environ.get("RIS_CHAPTER_SECONDS", "90"))
+GIGABYTES = 2
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -53,6 +57,24 @@ def test_a_table_has_its_headings_and_its_cells():
     made = how_it_was_built.table(["a", "b"], [[nodes.Text("1"), nodes.Text("2")], [nodes.Text("3"), nodes.Text("4")]])
     assert [entry.astext() for entry in made.findall(nodes.entry)] == ["a", "b", "1", "2", "3", "4"]
     assert len(list(made.findall(nodes.colspec))) == 2
+
+
+def test_the_largest_process_is_one_that_this_one_began():
+    subprocess.run([sys.executable, "-c", ""], check=True)  # a new process counts what its parent held
+    before = how_it_was_built.largest_process()
+    if before is None:
+        pytest.skip("this system keeps no count")
+    held = before + 200_000_000
+    subprocess.run([sys.executable, "-c", f"b'x' * {held}"], check=True)
+    assert held < how_it_was_built.largest_process() < held + 100_000_000
+
+
+@pytest.mark.book
+def test_no_chapter_held_too_much():
+    found = re.search(r"processes held ([\d.]+) GB", PAGE.read_text(encoding="utf-8"))
+    if how_it_was_built.largest_process() is None:
+        pytest.skip("this system keeps no count")
+    assert 0.5 < float(found[1]) <= GIGABYTES
 
 
 @pytest.mark.book

@@ -29,9 +29,10 @@ def test_notebook_is_stripped_and_starts_with_the_set_up_cell(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_chapter_has_its_length_its_sections_and_described_figures(path):
+def test_chapter_has_its_length_its_parts_its_exercises_and_described_figures(path):
     notebook = load(path)
-    assert sources.length(notebook) + sources.sections(notebook) + sources.pictures_without_words(notebook) == []
+    found = sources.length(notebook) + sources.sections(notebook) + sources.exercises(notebook)
+    assert found + sources.pictures_without_words(notebook) == []
 
 
 def test_the_bibliography_can_be_read_and_has_every_work_that_is_cited():
