@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup
 
 MAX_BYTES = 1_000_000
+MAX_BOOK_BYTES = 15_000_000
 MAX_EXPLORER_BYTES = 150_000
 MAX_IMAGE_WIDTH = 720
 
@@ -121,6 +122,16 @@ def weight(page: Path) -> list[str]:
                     wide.append(f"{path.name} is {opened.width} pixels wide; at most {MAX_IMAGE_WIDTH}")
     size = sum(path.stat().st_size for path in files)
     return wide + ([f"{size} bytes with its pictures; at most {MAX_BYTES}"] if size > MAX_BYTES else [])
+
+
+def book_bytes(site: Path) -> int:
+    """What a site weighs without its theme: the articles of its pages, and every file outside of ``_static``."""
+    total = 0
+    for path in site.rglob("*"):
+        if path.is_file() and "_static" not in path.relative_to(site).parts:
+            article = soup(path).find("article") if path.suffix == ".html" else None
+            total += path.stat().st_size if article is None else len(str(article).encode())
+    return total
 
 
 def unnamed(page: Path) -> list[str]:

@@ -1,10 +1,12 @@
 """The built book in _build/html: links, descriptions, weight, outputs. `make book` builds it first."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from book._ext.lean_code import UNCOLOURED
 from tests.book import pages
 from tests.book.template import built_in
 
@@ -98,3 +100,15 @@ def test_every_page_has_language_title_and_one_heading(built):
 def test_no_page_is_heavy(built):
     assert report(pages.weight, built) == []
     assert report(pages.explorer_weight, built) == []
+
+
+def test_the_book_is_not_heavy():
+    assert 5_000_000 < pages.book_bytes(SITE) < pages.MAX_BOOK_BYTES
+
+
+def test_what_is_left_unmarked_in_code_has_the_colour_of_the_text_around():
+    style = (SITE / "_static" / "pygments.css").read_text(encoding="utf-8")
+    around = re.findall(r"\.highlight \{[^}]* color: (#\w+)", style)
+    assert len(around) == 2, "light and dark"
+    for name in set(UNCOLOURED) - {"o"}:  # operators are meant to lose theirs
+        assert re.findall(rf"\.highlight \.{name} \{{ color: (#\w+) \}}", style) == around
