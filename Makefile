@@ -42,7 +42,7 @@ setup: $(READY) ## Make .venv and install everything (only when the lock or pypr
 
 $(READY): $(REQUIREMENTS) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "This project needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another one: make setup PYTHON=python3.12" % v[:2])'
-	$(SAY) "installing $(REQUIREMENTS) into $(VENV) (about 5 GB; with uv under a minute, with pip some minutes)"
+	$(SAY) "installing $(REQUIREMENTS) into $(VENV) (about 6 GB; with uv under a minute, with pip some minutes)"
 	@if uv --version >/dev/null 2>&1; then \
 	  set -e; \
 	  test -x $(PY) || uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV); \
@@ -99,7 +99,7 @@ pages: $(READY) ## Run every cell of every notebook and build the book, side by 
 
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"
-	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -n 2 --dist worksteal -m book
+	@$(ONE_THREAD) $(PY) -m pytest tests/book -q -n 2 --dist worksteal -m book --durations 10
 
 fuzz: $(READY) ## Hostile input: 12,000 new cases
 	$(SAY) "pickles, annotations, masks, pictures, archives, weights, configurations, sentences that mean no good"

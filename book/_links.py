@@ -23,9 +23,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "book" / "_links.txt"
 TEXTS = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
+    "*.md",
     "_config.yml",
     "book/**/*.md",
     "book/**/*.ipynb",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,11 @@ from ris_lib.engine import Predictor
 from ris_lib.show.playground import Playground
 Playground({"baseline_tiny": Predictor(create_model("baseline_tiny", pretrained=True), device="cpu")}, number=7)
 """
+#: The part of a canvas where nothing covers the picture: the answer dims what it does not mean.
+CLEAR = """(canvas) => {
+    const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return all.filter((value, place) => place % 4 == 3 && value < 10).length / (all.length / 4);
+}"""
 WAIT = 180_000  # milliseconds; a busy machine starts JupyterLab and a kernel slowly
 
 chromium = pytest.fixture(scope="module")(needed)
@@ -80,9 +86,12 @@ def test_a_sentence_is_typed_and_a_mask_appears(chromium, lab):
     page.wait_for_function("document.querySelector('.ris-explorer .ris-caption').textContent.length > 0")
     assert "The answer to “the smallest figure”: its mask covers" in caption.inner_text()
     assert "IoU with the target" in caption.inner_text()  # the scene's own sentence, so its target is known
+    said = float(re.search(r"covers ([\d.]+) %", caption.inner_text())[1]) / 100
+    assert 0.005 < said < 0.5
+    assert view.locator(".ris-stage canvas").evaluate(CLEAR) == pytest.approx(said, abs=0.01)
     field.fill("the zebra")
     field.press("Enter")
-    said = page.locator(".jp-NotebookPanel").get_by_role("alert")
-    said.wait_for()
-    assert "does not know 'zebra'" in said.inner_text()
+    alert = page.locator(".jp-NotebookPanel").get_by_role("alert")
+    alert.wait_for()
+    assert "does not know 'zebra'" in alert.inner_text()
     page.close()
