@@ -9,6 +9,8 @@ from ris_lib.cli import main
 from ris_lib.cli.models import origin
 from ris_lib.models import list_models
 
+pytestmark = pytest.mark.slow
+
 BENCH = ["bench", "models", "--models", "baseline_tiny", "--seconds", "0.001", "--device", "cpu"]
 
 
@@ -32,7 +34,6 @@ def test_models_tells_parts_sizes_and_origin(tmp_path, capsys):
     assert "what is published and what is ours" in shown
 
 
-@pytest.mark.slow
 def test_all_models_are_listed(capsys):
     assert main(["models", "--json", "-"]) == 0
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
@@ -42,7 +43,6 @@ def test_all_models_are_listed(capsys):
     assert listed["lavt_base"]["parameters"] == pytest.approx(225.6e6, rel=0.01)
 
 
-@pytest.mark.slow
 def test_bench_models_in_two_batches_and_precisions(tmp_path, capsys):
     file = tmp_path / "speed.json"
     assert main([*BENCH, "--batch", "1", "2", "--precision", "fp32", "bf16", "--json", str(file)]) == 0
@@ -112,7 +112,6 @@ def test_wrong_flags_are_answered(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models("*_tiny"))
 def test_each_tiny_model_is_trained_scored_and_asked_by_name(name, tmp_path, capsys):
     run, photo, asked = tmp_path / "run", tmp_path / "photo.png", tmp_path / "asked"

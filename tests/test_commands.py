@@ -376,6 +376,7 @@ def dry_run(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if rows_of(c) and rows_of(c)[0].way != "leave"])
 def test_a_printed_command_works(command, place, tmp_path, monkeypatch, capsys):
     (row,), words = rows_of(command), words_of(command)

@@ -53,6 +53,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_module_imports_under_odd_arguments_and_does_nothing(tmp_path):
     """One fresh process imports all modules: nothing is printed, parsed, fetched or written."""
     program = """

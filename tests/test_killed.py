@@ -23,7 +23,7 @@ from tests.data.conftest import ReferFolder
 from tests.data.download.server import server
 from tests.injected import forks, killed_before, leftovers
 
-pytestmark = forks
+pytestmark = [forks, pytest.mark.slow]
 
 
 def kill_everywhere(folder, begin, job, half, whole) -> int:

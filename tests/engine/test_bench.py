@@ -10,6 +10,8 @@ from ris_lib.engine.bench_data import measure_data
 from ris_lib.engine.bench_timing import ROUNDS
 from ris_lib.engine.bench_train import measure_train
 
+pytestmark = pytest.mark.slow
+
 
 def check(entries):
     """What holds of all entries."""
@@ -52,7 +54,6 @@ def test_evaluation_order_reads_a_picture_once(monkeypatch):
         assert len(reads) == 4
 
 
-@pytest.mark.slow
 def test_samples_of_worker_processes(monkeypatch):
     monkeypatch.setattr(bench_data, "_PICTURES", 4)
     entries = list(measure_data(0.001, workers=[1], sizes=[32], storages=["cache"]))
@@ -60,7 +61,6 @@ def test_samples_of_worker_processes(monkeypatch):
     check(entries)
 
 
-@pytest.mark.slow
 def test_photographs_of_refcoco(real_data):
     entries = list(measure_data(0.001, sizes=[32], storages=["jpeg"], root=real_data / "mini_refcoco"))
     assert entries[2]["what"] == "JPEG files of RefCOCO, 32 px, random order, 0 workers"

@@ -15,6 +15,8 @@ from ris_lib.engine import bench_index
 from ris_lib.engine.bench_index import measure_index
 from ris_lib.engine.bench_refcoco import ANNOTATIONS, write_refcoco
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
@@ -81,7 +83,6 @@ def test_a_full_folder_is_refused(root):
         write_refcoco(root)
 
 
-@pytest.mark.slow
 def test_opening_a_set_imports_no_pandas(root):
     """It takes a second, and Arrow imports it without being asked."""
     refer_index(root, "refcoco")  # building it is another matter
@@ -106,7 +107,6 @@ def test_each_step_is_measured(root):
     assert seconds > 0
 
 
-@pytest.mark.slow
 def test_every_number_comes_from_a_fresh_process(monkeypatch):
     monkeypatch.setattr(bench_index, "ROUNDS", 2)
     entries = list(measure_index(scales=[2], divide=1000))
@@ -119,7 +119,6 @@ def test_every_number_comes_from_a_fresh_process(monkeypatch):
     assert json.loads(json.dumps(entries)) == entries
 
 
-@pytest.mark.slow
 def test_a_process_that_fails_is_said_to():
     with pytest.raises(RuntimeError, match=r"measuring an index \(open\) failed: (.|\n)*there is no nowhere"):
         bench_index._in_fresh_process("open", "nowhere")

@@ -17,6 +17,8 @@ from ris_lib.engine.bench_models import (
 from ris_lib.engine.bench_timing import ROUNDS
 from ris_lib.models import list_models
 
+pytestmark = pytest.mark.slow
+
 OFFICIAL = [subject for subject in find_subjects() if subject.official]
 
 
@@ -45,7 +47,6 @@ def test_a_model_that_needs_more_than_official_code_is_said_to():
         assert values["flop_ratio"] == pytest.approx(1 / flops)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("subject", OFFICIAL, ids=lambda subject: subject.name)
 def test_no_more_parameters_and_flops_than_official_code(subject):
     values = count_model(subject)["official"]
@@ -54,7 +55,6 @@ def test_no_more_parameters_and_flops_than_official_code(subject):
     assert values["within_bounds"]
 
 
-@pytest.mark.slow
 def test_runs_of_a_tiny_model():
     subject = find_subjects("baseline_tiny")[0]
     runs = list(measure_model(subject, batches=(1, 2), precisions=("fp32", "bf16"), seconds=0.001))
@@ -125,7 +125,6 @@ def test_a_training_step_that_takes_too_long_is_left_out():
     assert run["note"].startswith("training step left out: about ")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), ValueError("batch norm\nof one")])
 def test_what_cannot_be_measured_is_noted(error, monkeypatch):
     def fail(*arguments):

@@ -26,6 +26,8 @@ from tests.data.conftest import ReferFolder
 from tests.data.test_screen import WHOLE, photographs
 from tests.injected import child, forks
 
+pytestmark = pytest.mark.slow
+
 module = sys.modules[package_function.__module__]
 
 

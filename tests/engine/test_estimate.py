@@ -14,6 +14,8 @@ from ris_lib.engine.estimate import Estimate
 from ris_lib.engine.expect import StepCost
 from ris_lib.models import create_model
 
+pytestmark = pytest.mark.slow
+
 module = sys.modules[estimate.__module__]
 training = sys.modules[train.__module__]
 

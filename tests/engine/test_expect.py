@@ -14,6 +14,8 @@ from ris_lib.engine import StepBatches, TrainConfig, expect, load_run, train
 from ris_lib.engine.expect import StepCost, describe, measure_step, untouched
 from ris_lib.models import ReferringSegmenter, create_model
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 module = sys.modules[train.__module__]
 SAID = re.compile(
@@ -43,7 +45,6 @@ def same_weights(one, two) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"accumulate": 2, "precision": "bf16"}, {"workers": 1}],
@@ -180,7 +181,6 @@ def test_without_progress_nothing_is_measured(tmp_path, settings, monkeypatch, c
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.slow
 def test_a_continued_run_speaks_of_what_is_left(tmp_path, settings, monkeypatch, capsys, of_any_length):
     original = module._optimise
 

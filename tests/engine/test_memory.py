@@ -11,6 +11,8 @@ from ris_lib.engine import memory
 from ris_lib.engine.memory import PeakMemory
 from ris_lib.models import list_models
 
+pytestmark = pytest.mark.slow
+
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process")
 MEGABYTES = 80  # far above what a test process allocates beside
 
@@ -56,7 +58,6 @@ def test_a_kernel_that_keeps_old_peaks_gives_none(tmp_path, monkeypatch):
 
 
 @ON_LINUX
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models("*_tiny"))
 def test_a_whole_training_process_fits_in_two_gigabytes(tmp_path, name):
     """Full batches of the recipe, a checkpoint, and everything that Python and torch hold."""

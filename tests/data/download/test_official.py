@@ -12,6 +12,8 @@ from ris_lib.data.download import DownloadError, download_annotations, download_
 from tests.data.download.conftest import SETS
 from tests.data.download.server import web_page
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

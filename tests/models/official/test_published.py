@@ -18,6 +18,8 @@ from ris_lib.models.official import published
 from ris_lib.models.official.published import PUBLISHED, Checkpoint, fetch_published
 from tests.models.official.small import checkpoint, make_small, official_weights, shrink, system
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY, COMMIT, FILE = "somebody/weights", "0123456789abcdef0123456789abcdef01234567", "magnet_refcoco+.pth"
 
 
@@ -140,14 +142,16 @@ def test_after_the_bad_file_was_deleted_the_right_one_is_fetched(hub, model):
     assert same(model, create_model("magnet_base", pretrained="official:refcoco+"))
 
 
-@pytest.mark.slow  # the library tries again and again
 def test_without_a_network_the_message_says_what_to_do(hub, monkeypatch):
     entry = PUBLISHED["magnet_base"]["refcoco+"]
+    waits = []  # the library tries again and again, and waits longer each time
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", waits.append)
     hub.shutdown()
     hub.server_close()
     with pytest.raises(FileNotFoundError, match=r"magnet_refcoco\+\.pth of somebody/weights .* ris convert magnet_ref"):
         fetch_published("magnet_base", "refcoco+")
     assert entry.file == FILE
+    assert sum(waits) > 10
 
 
 def test_a_file_that_the_server_lacks_is_not_found(hub, monkeypatch):
@@ -157,7 +161,6 @@ def test_a_file_that_the_server_lacks_is_not_found(hub, monkeypatch):
         fetch_published("magnet_base", "refcoco+")
 
 
-@pytest.mark.slow
 def test_the_environment_alone_leads_to_the_server(hub, model, tmp_path):
     """A fresh process, as a user starts it: nothing but HF_ENDPOINT, HF_HOME and RIS_CACHE is set."""
     script = """
