@@ -24,15 +24,14 @@ export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # uv would hold other versions against the pins of pyproject.toml, [tool.uv].
 NO_PINS = $(if $(filter requirements.lock,$(REQUIREMENTS)),,--no-config)
-# Of the notebooks' tests, and where what they say waits while the book is built.
-PROCESSES := 2
-CELLS := _build/cells.log
+# The copies that the notebooks' tests run.
+SOLVED := _build/solved
 NOTEBOOKS = $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf test test-fast lint types unit notebooks pages check-book check-links fuzz overfit colab assignments slides texts format lock lock-lowest lock-newest teaser clean
+.PHONY: help setup book pdf test test-fast lint types unit notebooks check-book check-links fuzz overfit colab assignments slides texts format lock lock-lowest lock-newest teaser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,7 +61,7 @@ book: $(READY) ## Build the book: every page is executed, warnings are errors
 	@$(BIN)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --all
 	$(SAY) "the book is ready, open $(CURDIR)/$(SITE)/index.html"
 
-test: lint types unit pages check-book ## Everything: lint, types, unit tests, examples, notebooks, the built book
+test: lint types unit notebooks book check-book ## Everything: lint, types, unit tests, examples, notebooks, the built book
 	$(SAY) "all checks passed"
 	@$(PY) -m tests.browser
 
@@ -86,16 +85,11 @@ unit: $(READY) ## Unit tests and the examples in docstrings
 	$(SAY) "unit tests and docstring examples"
 	@$(ONE_THREAD) $(PY) -m pytest --doctest-modules ris_lib tests -q -n 2 -m "not long and not book" --durations 10
 
-notebooks: $(READY) ## Run every cell of every notebook (the assignments are run by the tests of their grading)
-	$(SAY) "every cell of every notebook"
-	@$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -q -n $(PROCESSES) --dist loadscope -p no:cacheprovider book --ignore book/assignments,true)
-
-# Both execute every page; each has a core of its own.
-pages: $(READY) ## Run every cell of every notebook and build the book, side by side
-	@mkdir -p $(dir $(CELLS)); \
-	$(MAKE) --no-print-directory notebooks PROCESSES=1 >$(CELLS) 2>&1 & cells=$$!; \
-	RIS_PAGES=1 $(MAKE) --no-print-directory book; book=$$?; \
-	wait $$cells; cells=$$?; cat $(CELLS); exit $$((book + cells))
+# The assignments are run by the tests of their grading.
+notebooks: $(READY) ## Run every cell of every notebook, with the printed solutions filled in
+	$(SAY) "every cell of every notebook, with the printed solutions"
+	@$(PY) -m tests.book.solved
+	@$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -q -n 2 --dist loadscope -p no:cacheprovider $(SOLVED)
 
 check-book: $(READY) ## Check the built book: links, alt text, weight, errors
 	$(SAY) "checks of the built book"

@@ -3,8 +3,7 @@
 Sphinx can read pages in several processes, but jupyter-book has no switch for it. Sphinx divides the pages by
 name, so that most chapters would lie in one part, hence the new order. And it refuses an extension that does not say
 whether it can be used so. Two of jupyter-book's do not: one numbers parts when all pages have been read, which this
-book does not ask for, and the other is for LaTeX. ``RIS_PAGES`` names another number of processes; ``make test`` asks
-for one, because it runs the notebooks on the other core.
+book does not ask for, and the other is for LaTeX.
 
 Source: our decision. A page of this book computes with one thread, and pages know nothing of one another.
 """
@@ -18,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.parallel import make_chunks
 
-PROCESSES = int(os.environ.get("RIS_PAGES") or min(2, os.cpu_count() or 1))
+PROCESSES = min(2, os.cpu_count() or 1)
 SILENT = ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex")
 
 
