@@ -47,6 +47,24 @@ def needed() -> Iterator[Browser]:
         yield found
 
 
+_GROUND = """(part) => {
+    const pen = document.createElement("canvas").getContext("2d");
+    for (; part; part = part.parentElement) {
+        pen.clearRect(0, 0, 1, 1);
+        pen.fillStyle = getComputedStyle(part).backgroundColor;
+        pen.fillRect(0, 0, 1, 1);
+        const [red, green, blue, alpha] = pen.getImageData(0, 0, 1, 1).data;
+        if (alpha) return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255;
+    }
+    return null;
+}"""
+
+
+def ground(page: Page, selector: str) -> float | None:
+    """How light the ground is on which an element stands: 0 black, 1 white, None where nothing has a colour."""
+    return page.locator(selector).first.evaluate(_GROUND)
+
+
 #: Blocks of code and signatures: thousands of coloured pieces in a dozen looks.
 _CODE = ".highlight > pre, dt.sig"
 #: Marks, of these and their pieces that can be seen, the first of each look: colour, letters, ground.

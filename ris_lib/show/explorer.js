@@ -42,8 +42,10 @@ function risExplorer(root, D) {
     const sprite = hasMap ? l.maps : v.mask, place = hasMap ? index : 0;
     paint(canvas, sprite, place, false, () => at.shown === index && view() === v && layer() === l);
     caption.textContent = index < 0 ? v.caption : l.captions[index];
-    const list = index >= 0 && l.bars ? l.bars[index] : [];
+    // Bars keep their place while nothing is picked; otherwise the buttons below would leave the mouse.
+    const list = !(l && l.bars) ? [] : index >= 0 ? l.bars[index] : l.bars.reduce((a, b) => (b.length > a.length ? b : a), []);
     bars.hidden = !list.length;
+    bars.classList.toggle("ris-idle", index < 0);
     bars.replaceChildren(...list.flatMap(([label, value]) => {
       const name = document.createElement("span"), box = document.createElement("span"),
         bar = document.createElement("i"), number = document.createElement("span");

@@ -30,6 +30,8 @@ _LEVELS = 33
 #: How much light is lost where a map is zero.
 _DIM = 0.78
 _PNG = "data:image/png;base64,"
+#: A page of its own is as light or dark as its reader likes; elsewhere the page around decides, and paper is light.
+_SCHEME = "@media screen{:root{color-scheme:light dark;--pst-color-background:Canvas;--pst-color-text-base:CanvasText}}"
 
 
 class Explorer:
@@ -97,7 +99,7 @@ class Explorer:
         head = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         )
-        page = f"{head}<title>Explorer</title><body>{self._repr_html_()}</body></html>"
+        page = f"{head}<title>Explorer</title><style>{_SCHEME}</style><body>{self._repr_html_()}</body></html>"
         Path(path).write_text(page, encoding="utf-8")
 
     def _data(self) -> dict[str, Any]:

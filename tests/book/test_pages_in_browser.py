@@ -24,7 +24,8 @@ MADE = [SITE / f"{name}.html" for name in ("genindex", "py-modindex", "search", 
 MADE.append(SITE / "_modules" / "ris_lib" / "heads" / "mask_generator.html")
 #: Pages are looked at in so many parts, which the processes share.
 PARTS = 4
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+#: WCAG measures reflow (1.4.10) at 320 pixels.
+PHONE, DESK = {"width": 320, "height": 844}, {"width": 1280, "height": 900}
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -42,6 +43,7 @@ def test_every_page_can_be_used(chromium, built, scheme, size, part):  # noqa: F
         page.goto(path.as_uri())
         faults += [f"{name}: {line}" for line in wcag_faults(page)]
         faults += [f"{name}: script: {line}" for line in said if not any(part in line for part in HARMLESS)]
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > size["width"] + 1:
             faults.append(f"{name}: {wide} pixels wide on a screen of {size['width']}")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ris_lib.show import Layer, Row, View, explorer
-from tests.browser import needed, wcag_faults
+from tests.browser import ground, needed, wcag_faults
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +165,21 @@ def test_bars_stand_beside_the_query_that_reads_the_words(opened):
     assert widths[1] == pytest.approx(4 * widths[0], rel=0.05)
 
 
+def test_buttons_do_not_leave_the_mouse_that_points_at_them(opened):
+    page = opened(320)
+    button(page, "Queries").click()
+    query = page.get_by_role("button", name="query 2")
+    before = query.bounding_box()
+    query.hover()
+    assert page.locator(".ris-bars").is_visible()
+    assert query.bounding_box() == before
+    page.mouse.move(1, 1)
+    assert page.locator(".ris-bars").is_hidden()
+    assert query.bounding_box() == before
+    page.emulate_media(media="print")
+    assert page.locator(".ris-bars").bounding_box() is None, "a gap on paper"
+
+
 def test_keyboard_alone_reaches_everything(opened):
     page = opened()
     focused = "document.activeElement.textContent"
@@ -219,6 +234,7 @@ def test_overlay_strength_and_outline_can_be_changed(opened):
 @pytest.mark.parametrize("width", [320, 600, 1200])
 def test_the_overlay_lies_on_the_picture(opened, width, scheme):
     page = opened(width, color_scheme=scheme)
+    assert (ground(page, ".ris-explorer") < 0.2) == (scheme == "dark")
     boxes = [
         page.locator(f".ris-stage {part}").bounding_box() for part in ("img.ris-picture", "canvas", ".ris-outline")
     ]
