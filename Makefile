@@ -65,7 +65,7 @@ test: lint types unit notebooks book check-book ## Everything: lint, types, unit
 	$(SAY) "all checks passed"
 	@$(PY) -m tests.browser
 
-test-fast: lint ## Lint and the quick unit tests, about 5 minutes
+test-fast: lint ## Lint and the quick unit tests, about 3 minutes
 	$(SAY) "quick unit tests"
 	@$(ONE_THREAD) $(PY) -m pytest tests -q -n 2 -m "not slow and not long and not book"
 
