@@ -67,19 +67,23 @@ def ground(page: Page, selector: str) -> float | None:
 
 #: Blocks of code and signatures: thousands of coloured pieces in a dozen looks.
 _CODE = ".highlight > pre, dt.sig"
-#: Marks, of these and their pieces that can be seen, the first of each look: colour, letters, ground.
+#: Marks, of their pieces with words that can be seen, the first of each look: colour, letters, and every ground below.
 _MARK_LOOKS = """(code) => {
-    const seen = new Set();
+    const seen = new Set(), looks = new Map();
     const look = (part) => {
         const style = getComputedStyle(part);
         return [style.color, style.backgroundColor, style.fontSize, style.fontWeight, style.opacity].join();
     };
+    // axe does not judge a single letter, so that one may not stand for others
+    const own = (part) => [...part.childNodes].filter((x) => x.nodeType === Node.TEXT_NODE).map((x) => x.textContent);
+    const written = (part) => own(part).join("").trim().length > 1;
     for (const block of document.querySelectorAll(code)) {
-        const ground = look(block) + look(block.parentElement);
+        looks.set(block, look(block) + look(block.parentElement));
         for (const part of [block, ...block.querySelectorAll("*")]) {
-            const whole = look(part) + ground;
-            part.toggleAttribute("data-look", part.checkVisibility() && !seen.has(whole));
-            if (part.checkVisibility()) seen.add(whole);
+            if (part !== block) looks.set(part, look(part) + looks.get(part.parentElement));
+            const first = written(part) && part.checkVisibility() && !seen.has(looks.get(part));
+            part.toggleAttribute("data-look", first);
+            if (first) seen.add(looks.get(part));
         }
     }
 }"""

@@ -98,7 +98,6 @@ def test_every_exercise_of_a_chapter_can_be_solved(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     numbers = solved.exercises(notebook)
     assert numbers == list(range(1, len(numbers) + 1))
-    assert 3 <= len(numbers) <= 6
     new = {one["id"] for one in solved.solved(notebook)["cells"]} - {one["id"] for one in notebook["cells"]}
     assert new == {f"exercise-{number}-right" for number in numbers}
 
