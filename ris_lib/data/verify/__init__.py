@@ -4,10 +4,11 @@ from ris_lib.data.verify.counts import OFFICIAL, Counts
 from ris_lib.data.verify.files import OfficialFiles, read_files
 from ris_lib.data.verify.leaks import find_leaks, write_without_leaks
 from ris_lib.data.verify.run import verify_files
-from ris_lib.data.verify.verdict import Verdict
+from ris_lib.data.verify.verdict import STATES, Verdict
 
 __all__ = [
     "OFFICIAL",
+    "STATES",
     "Counts",
     "OfficialFiles",
     "Verdict",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 State = Literal["ok", "differs", "leaks", "cannot"]
+#: What a verdict can be.
+STATES: tuple[State, ...] = get_args(State)
 
 #: Faults that a line names; JSON holds all of them.
 SHOWN = 3

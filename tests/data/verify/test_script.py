@@ -45,7 +45,7 @@ def test_lines_status_json_and_the_list_without_leaks(sound, tmp_path):
     )
     assert "ok       the target against itself scores 100: 5 sentences" in lines
     assert any("train has 1 images, 1 refs, 1 sentences; before 1 images" in line for line in lines)
-    report = json.loads(file.read_text())
+    report = json.loads(file.read_text())["refcoco"]
     assert report["counts"]["differs"] == sum(line.startswith("differs ") for line in lines)
     assert len(report["verdicts"]) == sum(report["counts"].values())
     assert report["without_leaks"]["left_out"] == {}
@@ -65,7 +65,7 @@ def test_what_google_cuts_hold_out_goes_where_it_is_asked_for(main, tmp_path, ca
         asked = ["--root", str(root), "--dataset", "refcoco", "--fix-leaks", str(out), "--json", str(file), *flags]
         with pytest.raises(SystemExit):
             main(asked)
-        left_out[len(flags)] = json.loads(file.read_text())["without_leaks"]["left_out"]
+        left_out[len(flags)] = json.loads(file.read_text())["refcoco"]["without_leaks"]["left_out"]
     assert left_out == {0: {}, 1: {"refcocog (google) val": [9]}}
 
 
@@ -76,7 +76,7 @@ def test_json_goes_to_stdout_alone_and_holds_all_faults(sound, main, capsys):
         main(["--root", str(sound.write()), "--data", "refcoco", "--json", "-"])
     assert ended.value.code == 1
     out, lines = capsys.readouterr()
-    found = {entry["check"]: entry for entry in json.loads(out)["verdicts"]}
+    found = {entry["check"]: entry for entry in json.loads(out)["refcoco"]["verdicts"]}
     assert len(found["every ref has a mask"]["faults"]) == 2
     assert "differs  every ref has a mask: 2 faults" in lines
 
@@ -92,6 +92,21 @@ def test_it_ends_with_0_where_nothing_differs(sound, main, capsys):
     assert ended.value.code == 1
 
 
+def test_several_data_sets_are_reported_one_after_the_other(sound, main, tmp_path, capsys):
+    ReferFolder(sound.folder.root, "refcocog", "umd").write()
+    file = tmp_path / "report.json"
+    with pytest.raises(SystemExit) as ended:  # only the first is what the official table says
+        main(["--root", str(sound.write()), "--dataset", "refcoco", "refcocog", "refcoco", "--json", str(file)])
+    assert ended.value.code == 1
+    lines = [line.split(" in ")[0] for line in capsys.readouterr().out.splitlines() if str(sound.folder.root) in line]
+    assert lines == ["refcoco (unc)", "refcocog (umd)"]
+    report = json.loads(file.read_text())
+    assert [(name, found["counts"]["differs"] > 0) for name, found in report.items()] == [
+        ("refcoco", False),
+        ("refcocog", True),
+    ]
+
+
 def test_leaks_do_not_change_the_status_and_what_fails_later_loses_no_report(sound, main, tmp_path, capsys):
     other = ReferFolder(sound.folder.root, "refcocog", "umd")
     other.refs[1]["split"] = "test"
@@ -105,12 +120,14 @@ def test_leaks_do_not_change_the_status_and_what_fails_later_loses_no_report(sou
     (tmp_path / "report.json").unlink()
     assert main([*arguments, "--fix-leaks", str(tmp_path / "clean")]) == 2
     assert "nothing would be left" in capsys.readouterr().err
-    assert json.loads((tmp_path / "report.json").read_text())["counts"]["leaks"] == 1
+    assert json.loads((tmp_path / "report.json").read_text())["refcoco"]["counts"]["leaks"] == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ((), "nothing to verify; name data sets"),
+        (("--dataset", "refcoco", "refcoco+", "--fix-leaks", "clean"), "makes one data set, and 2 are named"),
         (("--dataset", "refcocos"), "unknown data set 'refcocos'; did you mean"),
         (("--dataset", "refcoco", "--split-by", "umd"), "unknown split_by 'umd' of refcoco"),
         (("--dataset", "refcoco+"), "there is no"),
