@@ -5,7 +5,7 @@
 
 For every notebook of ``book/assignments``, in which solutions and hidden checks stand:
 
-- ``student/NAME.zip``: the notebook without solutions, and the checks that a student may see;
+- ``student/NAME.zip``: a folder with the notebook without solutions, and the checks that a student may see;
 - ``autograder/NAME.zip``: what ``otter grade`` and ``otter run`` take;
 - ``solutions/NAME.ipynb``: the notebook with solutions, for the teacher.
 
@@ -47,6 +47,7 @@ if "google.colab" in sys.modules:
         import urllib.request
 
         shutil.unpack_archive(urllib.request.urlretrieve("{BOOK}/assignments/{name}.zip")[0], ".", "zip")
+        os.chdir("{name}")
 import otter
 
 grader = otter.Notebook("{name}.ipynb", tests_dir="tests")"""
@@ -94,7 +95,8 @@ def make(master: Path, result: Path = RESULT, check: bool = True) -> None:
         assign(str(copy), str(made), no_pdfs=True, no_run_tests=not check)
         for folder in ("student", "autograder", "solutions"):
             (result / folder).mkdir(parents=True, exist_ok=True)
-        shutil.make_archive(str(result / "student" / name), "zip", made / "student")
+        (made / "student").rename(made / name)
+        shutil.make_archive(str(result / "student" / name), "zip", made, name)
         (archive,) = (made / "autograder").glob("*.zip")
         shutil.copy(archive, result / "autograder" / f"{name}.zip")
         shutil.copy(

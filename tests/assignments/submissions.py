@@ -52,7 +52,7 @@ def answers(path: Path) -> list[Answer]:
 def student_notebook(made: Path, name: str) -> dict:
     """The notebook that a student gets."""
     with ZipFile(made / "student" / f"{name}.zip") as archive:
-        return json.loads(archive.read(f"{name}.ipynb"))
+        return json.loads(archive.read(f"{name}/{name}.ipynb"))
 
 
 def tasks(notebook: dict) -> dict[str, int]:

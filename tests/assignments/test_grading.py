@@ -3,7 +3,14 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,6 +19,7 @@ from filelock import FileLock
 
 from book._assignments import make, masters
 from book._grade import grade_all, no_python
+from ris_lib._urls import BOOK
 from tests.assignments.submissions import WRONG, answered, answers, grade, student_notebook, tasks
 
 NAMES = list(masters())
@@ -34,6 +42,16 @@ def made(tmp_path_factory):
         return folder
 
     return one
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A host on this machine that gives away a folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def lines_of(name: str) -> Iterator[tuple[str, bool]]:
@@ -72,7 +90,7 @@ def test_the_student_sees_no_solution_and_no_hidden_check(made, name):
     secret = solutions(name)
     assert len(secret) > 20
     assert [line for line in secret if line in handed_out] == []
-    assert [entry for entry in names if not re.fullmatch(rf"{name}\.ipynb|tests/\w+\.py", entry)] == []
+    assert [entry for entry in names if not re.fullmatch(rf"{name}/({name}\.ipynb|tests/\w+\.py)", entry)] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,6 +145,32 @@ def test_a_wrong_submission_scores_what_each_of_its_answers_is_worth(made, path,
 @pytest.mark.parametrize("name", NAMES)
 def test_there_are_three_wrong_submissions(name):
     assert len([path for path in WRONG_SUBMISSIONS if path.startswith(f"{name}/")]) >= 3
+
+
+def test_on_colab_the_checks_come_from_the_site_of_the_book(made, tmp_path):
+    name, site = NAMES[0], tmp_path / "site"
+    (site / "assignments").mkdir(parents=True)
+    shutil.copy(made(name) / "student" / f"{name}.zip", site / "assignments")
+    sources = ["".join(cell["source"]) for cell in student_notebook(made(name), name)["cells"]]
+    start = next(place for place, source in enumerate(sources) if "grader = otter.Notebook" in source)
+    first = next(source for source in sources if source.startswith("grader.check("))
+    with serving(site) as host:
+        twice = [sources[start]] * 2  # as a reader does who runs all cells again
+        cells = "\n".join(["import os, sys", *twice, f"print({first})"])
+        assert f'"{BOOK}/assignments/{name}.zip"' in cells
+        program = re.sub(r"%pip .*", "pass", cells.replace(BOOK, host))
+        colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"
+        (tmp_path / "empty").mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", f"{colab}\n{program}"],
+            cwd=tmp_path / "empty",
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+    assert done.returncode == 0, done.stderr
+    assert "results:" in done.stdout
+    assert (tmp_path / "empty" / name / "tests").is_dir()
 
 
 def test_a_class_is_graded_into_a_table(made, tmp_path, capsys):

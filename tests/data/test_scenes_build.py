@@ -34,12 +34,16 @@ def test_the_folder_holds_what_is_drawn(tmp_path):
             assert row["category"] == scene.objects[target].category
 
 
-def test_a_second_load_is_instant_and_a_complete_split_serves_every_limit(tmp_path, monkeypatch):
+def test_a_second_load_is_instant_and_what_is_drawn_serves_every_smaller_limit(tmp_path, monkeypatch):
     monkeypatch.setitem(SPLITS, "val", 4)
+    some = build_scenes("val", size=32, cache=tmp_path, limit=2, progress=False)
+    assert build_scenes("val", size=32, cache=tmp_path, limit=1, progress=False) == some
     folder = build_scenes("val", size=32, cache=tmp_path, progress=False)
+    assert folder != some
     before = time.perf_counter()
-    assert build_scenes("val", size=32, cache=tmp_path, limit=2, progress=False) == folder
+    assert build_scenes("val", size=32, cache=tmp_path, limit=3, progress=False) == folder
     assert time.perf_counter() - before < 0.5
+    assert build_scenes("val", size=48, cache=tmp_path, limit=1, progress=False) not in (some, folder)
 
 
 @pytest.mark.slow

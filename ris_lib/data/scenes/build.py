@@ -61,7 +61,8 @@ def build_scenes(
         cache: Folder to keep them in, by default ``cache_folder()``.
         workers: Number of processes, by default one per usable core; small jobs run in this process.
         progress: Show a progress bar.
-        limit: Draw the first so many scenes only. Where the whole split is there already, its folder is returned.
+        limit: Draw the first so many scenes only. Where a folder with as many is there already, it is returned, and
+            may hold more.
 
     Returns:
         A folder with ``pictures.npy`` and ``index.arrow``. The k-th image of the index is the k-th picture.
@@ -87,9 +88,10 @@ def build_scenes(
         raise ValueError(f"workers={workers}; expected at least 1 process, or None for one per core.")
     count = SPLITS[split] if limit is None else min(limit, SPLITS[split])
     folder = (cache_folder() if cache is None else Path(cache)) / "scenes"
-    whole = folder / _name(split, size, SPLITS[split])
-    if whole.is_dir():
-        return whole
+    for path in folder.glob(_name(split, size, "*")):
+        drawn = path.name.rpartition("-")[2]
+        if path.is_dir() and drawn.isdecimal() and int(drawn) >= count:
+            return path
     most = max(1, count // _SCENES_PER_WORKER)
     workers = min(workers or _usable_cores(), most)
 
@@ -157,7 +159,7 @@ def scene_rows(scene: Scene, ids: np.ndarray) -> list[dict[str, Any]]:
     return rows
 
 
-def _name(split: str, size: int, count: int) -> str:
+def _name(split: str, size: int, count: int | str) -> str:
     """Name of a folder: everything that its content depends on, the source of this package included."""
     digest = hashlib.sha256(INDEX_VERSION.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
