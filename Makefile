@@ -51,7 +51,7 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 	  set -e; \
 	  test -x $(PY) || $(PYTHON) -m venv $(VENV); \
 	  $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip; \
-	  $(PY) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS); \
+	  $(PY) -m pip install --disable-pip-version-check -r $(REQUIREMENTS); \
 	  $(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	fi
 	@touch $@
