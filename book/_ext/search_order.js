@@ -3,7 +3,7 @@ var Scorer = {
   score: ([page, title, anchor, text, score]) => score - (page.startsWith("reference/") ? 10 : 0),
   objNameMatch: 11,
   objPartialMatch: 6,
-  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrio: { 0: 5, 1: 5, 2: -5 }, // modules; classes and functions; what is seldom looked for
   objPrioDefault: 0,
   title: 15,
   partialTitle: 7,

@@ -1,8 +1,8 @@
 """Which pages a search names first: those that explain a word, then its entry in the reference.
 
-Sphinx puts the names of classes above everything else, so that whoever looked for *VLBA* found three pages of
-signatures before the chapter. Here a page of the reference counts less by more than a name adds: pages with the word in
-a heading come first, then the class of that name beside the pages that mention it, then what the reference mentions.
+Sphinx puts the names of modules and classes above everything else, so that whoever looked for *VLBA* found three pages
+of signatures before the chapter. Here a term of the glossary comes first; then pages with the word in a heading; then
+the class of that name; then what mentions it.
 """
 
 from __future__ import annotations
